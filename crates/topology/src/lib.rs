@@ -1,1 +1,22 @@
-//! Placeholder.
+//! The declared topology of a fleet, and everything that follows from it by arithmetic.
+//!
+//! This crate is pure: no async, no clock, no environment, no sockets, no SQL. Whatever it needs of
+//! the world is an argument, so that every decision Poolwright takes can be tested without a
+//! database or a process. CI refuses a dependency on a runtime or a driver here.
+//!
+//! | module | turns | into |
+//! | --- | --- | --- |
+//! | [`declare`] | a manifest and an environment | a validated [`declare::Topology`], or every mistake at once |
+//! | [`budget`] | a topology and a server's limits | a [`budget::Plan`]: a sum with named lines, a verdict |
+//! | [`tag`] | (slot, pool) | an `application_name`, and back |
+//! | [`census`] | rows of `pg_stat_activity` | an attribution, and findings |
+//! | [`handover`] | events of slots | the next actions of the supervisor |
+//! | [`channel`] | messages between supervisor and worker | JSON lines, and back |
+
+pub mod budget;
+pub mod census;
+pub mod channel;
+pub mod declare;
+pub mod handover;
+pub mod tag;
+pub mod units;

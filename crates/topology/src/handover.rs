@@ -1,0 +1,1 @@
+//! The reload protocol as a pure state machine.
