@@ -204,7 +204,11 @@ pub enum Cause {
         after: Duration,
     },
     /// It reports other pools than the plan's.
-    #[error("was refused: it reports the pools {}, the plan says {}", show_pools(found), show_pools(expected))]
+    #[error(
+        "was refused: it reports the pools {}, the plan says {}",
+        show_pools(found),
+        show_pools(expected)
+    )]
     OtherPools {
         /// What it reported.
         found: BTreeMap<String, u32>,

@@ -10,6 +10,7 @@
 //! | [`budget`] | a topology and a server's limits | a [`budget::Plan`]: a sum with named lines, a verdict |
 //! | [`tag`] | (slot, pool) | an `application_name`, and back |
 //! | [`census`] | rows of `pg_stat_activity` | an attribution, and findings |
+//! | [`finding`] | | what `verify` found, as data |
 //! | [`handover`] | events of slots | the next actions of the supervisor |
 //! | [`channel`] | messages between supervisor and worker | JSON lines, and back |
 
@@ -17,6 +18,7 @@ pub mod budget;
 pub mod census;
 pub mod channel;
 pub mod declare;
+pub mod finding;
 pub mod handover;
 pub mod tag;
 pub mod units;

@@ -30,6 +30,12 @@ impl Connections {
         }
     }
 
+    /// `self + other`, or the largest number there is: for limits, where more than enough is enough.
+    #[must_use]
+    pub const fn saturating_add(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
+
     /// What is left of `self` after `other`; zero when `other` is larger.
     #[must_use]
     pub const fn saturating_sub(self, other: Self) -> Self {

@@ -58,7 +58,9 @@ fn a_name_of_63_bytes_is_kept_and_one_of_64_refused() {
 
 #[test]
 fn names_that_could_be_read_two_ways_are_refused() {
-    for bad in ["", "Web", "0web", "web-1", "web-", "we b", "web:dbos", "wéb"] {
+    for bad in [
+        "", "Web", "0web", "web-1", "web-", "we b", "web:dbos", "wéb",
+    ] {
         assert!(Name::new(bad).is_err(), "{bad:?}");
     }
     for bad in ["web-01", "web-+1", "web", "-1", "web-4294967296"] {

@@ -1,0 +1,173 @@
+//! `poolwright.toml` and an environment → a validated [`Topology`], or every mistake at once.
+//!
+//! After this module nothing downstream checks again: names fit into an `application_name`, counts are
+//! in range, addresses parse, every URL names a host, a user and a database. A setting is a value, or
+//! `{ env = "NAME", default = value }`; the environment is an argument.
+
+mod read;
+mod url;
+
+pub use url::{DatabaseUrl, UrlError};
+
+use crate::tag::{Name, SlotId, Tag};
+use crate::units::{Connections, Workers};
+use std::fmt;
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::time::Duration;
+
+/// Most workers of one app. Far above what one host runs; a typed `3000` is a mistake, not a fleet.
+pub const MAX_WORKERS: u32 = 512;
+/// Most connections of one pool in one worker. `max_connections` beyond a few hundred is rare; a pool
+/// larger than this is a port number or a timeout in the wrong place.
+pub const MAX_POOL: u32 = 1000;
+/// Fewest connections of an executor's pool: both DBOS SDKs pin one for LISTEN, and with a single one
+/// the Node SDK hangs for ever.
+pub const MIN_EXECUTOR_POOL: u32 = 2;
+
+/// What the manifest declares. Apps and pools stand in the order of the file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Topology {
+    /// The apps; at least one.
+    pub apps: Vec<App>,
+    /// What is done once before the first worker.
+    pub prepare: Prepare,
+}
+
+/// One application: identical worker processes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct App {
+    /// Its name, the first part of every slot.
+    pub name: Name,
+    /// Programme and arguments; a programme with a `/` is relative to the manifest.
+    pub command: Vec<String>,
+    /// Number of workers.
+    pub instances: Sourced<Workers>,
+    /// The listening socket that the supervisor holds, if there is one.
+    pub listen: Option<SocketAddr>,
+    /// How a worker says that it serves.
+    pub ready: Ready,
+    /// How long it may take to say so, from its start.
+    pub ready_timeout: Duration,
+    /// How long it may finish what it has, before it is killed.
+    pub drain_timeout: Duration,
+    /// Its pools; at least one.
+    pub pools: Vec<Pool>,
+}
+
+/// One connection pool of every worker of an app.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pool {
+    /// Its name, the last part of its connections' `application_name`.
+    pub name: Name,
+    /// The most connections it opens in one worker.
+    pub max: Sourced<Connections>,
+    /// Where it connects to; `None` when its variable is not set.
+    pub url: Option<DatabaseUrl>,
+    /// The variable that holds the URL, where one was named.
+    pub url_variable: Option<String>,
+    /// The database that an embedded server is asked for when there is no URL.
+    pub database: String,
+    /// The role that an embedded server is asked for when there is no URL.
+    pub role: String,
+    /// A folder of plain SQL migrations for this pool's database, relative to the manifest.
+    pub migrations: Option<String>,
+    /// Group roles whose member the pool's role becomes.
+    pub member_of: Vec<String>,
+    /// Whether the pool belongs to a DBOS executor.
+    pub executor: bool,
+}
+
+/// What is done once, under an advisory lock, before the first worker.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Prepare {
+    /// A role that may create databases and roles; the pools' own URLs are used without it.
+    pub url: Option<DatabaseUrl>,
+    /// The variable that holds it, where one was named.
+    pub url_variable: Option<String>,
+    /// Commands, run one after the other beside the manifest.
+    pub commands: Vec<Vec<String>>,
+}
+
+/// A value and the variable it may be set by, so that a worker can be given the resolved number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sourced<T> {
+    /// The resolved value.
+    pub value: T,
+    /// The variable that the manifest names for it.
+    pub variable: Option<String>,
+}
+
+/// How a worker says that it serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ready {
+    /// By the channel: `ready`, or PM2's `process.send('ready')`.
+    Channel,
+    /// By `sd_notify`.
+    Notify,
+    /// By accepting connections; for programmes that say nothing.
+    Listening,
+}
+
+/// Something in the manifest or the environment that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistake {
+    /// The bytes of the manifest it is about.
+    pub span: Range<usize>,
+    /// The variable whose value is wrong, where it is not the file's own.
+    pub variable: Option<String>,
+    /// What was found.
+    pub found: String,
+    /// What would be right.
+    pub expected: String,
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(variable) = &self.variable {
+            write!(f, "{variable}: ")?;
+        }
+        write!(f, "found {}, expected {}", self.found, self.expected)
+    }
+}
+
+/// Reads a manifest. `env` answers for the environment: `.env` and the real one, already merged.
+///
+/// # Errors
+/// Every mistake there is, in the order of the file; never an empty list.
+pub fn declare(
+    manifest: &str,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Topology, Vec<Mistake>> {
+    read::topology(manifest, env)
+}
+
+impl Topology {
+    /// The app of that name.
+    #[must_use]
+    pub fn app(&self, name: &str) -> Option<&App> {
+        self.apps.iter().find(|app| app.name.as_str() == name)
+    }
+
+    /// Every pool with the app it belongs to.
+    pub fn pools(&self) -> impl Iterator<Item = (&App, &Pool)> {
+        self.apps
+            .iter()
+            .flat_map(|app| app.pools.iter().map(move |pool| (app, pool)))
+    }
+}
+
+impl App {
+    /// The slots, from 0.
+    pub fn slots(&self) -> impl Iterator<Item = SlotId> + '_ {
+        (0..self.instances.value.0).map(|index| SlotId::new(self.name.clone(), index))
+    }
+
+    /// The tag of the supervisor's control connection for this app.
+    #[must_use]
+    pub fn control(&self) -> Tag {
+        Tag::Control {
+            app: self.name.clone(),
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! A database URL whose password cannot be printed by accident.
+
+use percent_encoding::percent_decode_str;
+use std::fmt;
+use url::Url;
+
+/// A validated `postgres://` URL: host, user and database are there.
+///
+/// `Debug` and `Display` show `***` for the password; [`DatabaseUrl::expose`] is the one way to it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct DatabaseUrl(Url);
+
+/// Why a URL was refused. Never carries the password.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum UrlError {
+    /// Not a URL at all. The text is not repeated: a password may stand anywhere in it.
+    #[error("text that is no URL ({reason})")]
+    Malformed {
+        /// What the parser says.
+        reason: String,
+    },
+    /// Another scheme.
+    #[error("a {scheme}:// URL")]
+    Scheme {
+        /// The scheme found.
+        scheme: String,
+    },
+    /// A part is missing.
+    #[error("\"{redacted}\" without a {part}")]
+    Missing {
+        /// The URL, password hidden.
+        redacted: String,
+        /// Which part.
+        part: &'static str,
+    },
+    /// `connection_limit` is Prisma 6's way to say the pool's size; Prisma 7 ignores it.
+    #[error("\"{redacted}\" with connection_limit, which Prisma 7 and sqlx ignore")]
+    ConnectionLimit {
+        /// The URL, password hidden.
+        redacted: String,
+    },
+}
+
+impl DatabaseUrl {
+    /// What a URL has to look like, for messages.
+    pub const EXPECTED: &'static str =
+        "postgres://user:password@host:port/database, without connection_limit";
+
+    /// Checks a URL.
+    ///
+    /// # Errors
+    /// [`UrlError`], the first that applies.
+    pub fn parse(text: &str) -> Result<Self, UrlError> {
+        let url = Url::parse(text).map_err(|source| UrlError::Malformed {
+            reason: source.to_string(),
+        })?;
+        if !matches!(url.scheme(), "postgres" | "postgresql") {
+            return Err(UrlError::Scheme {
+                scheme: url.scheme().to_owned(),
+            });
+        }
+        let url = Self(url);
+        let missing = |part| UrlError::Missing {
+            redacted: url.to_string(),
+            part,
+        };
+        if url.host().is_empty() {
+            return Err(missing("host"));
+        }
+        if url.user().is_empty() {
+            return Err(missing("user"));
+        }
+        if url.database().is_empty() {
+            return Err(missing("database"));
+        }
+        if url
+            .0
+            .query_pairs()
+            .any(|(key, _)| key == "connection_limit")
+        {
+            return Err(UrlError::ConnectionLimit {
+                redacted: url.to_string(),
+            });
+        }
+        Ok(url)
+    }
+
+    /// The host, or the folder of the socket when the query names one.
+    #[must_use]
+    pub fn host(&self) -> String {
+        let socket = self
+            .0
+            .query_pairs()
+            .find(|(key, _)| key == "host")
+            .map(|(_, value)| value.into_owned());
+        socket.unwrap_or_else(|| self.0.host_str().unwrap_or_default().to_owned())
+    }
+
+    /// The port, 5432 by default.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.0.port().unwrap_or(5432)
+    }
+
+    /// The role that connects.
+    #[must_use]
+    pub fn user(&self) -> String {
+        decode(self.0.username())
+    }
+
+    /// The role's password.
+    #[must_use]
+    pub fn password(&self) -> Option<String> {
+        self.0.password().map(decode)
+    }
+
+    /// The database.
+    #[must_use]
+    pub fn database(&self) -> String {
+        decode(self.0.path().trim_start_matches('/'))
+    }
+
+    /// The same URL with another database.
+    #[must_use]
+    pub fn with_database(&self, database: &str) -> Self {
+        let mut url = self.0.clone();
+        url.set_path(database);
+        Self(url)
+    }
+
+    /// Whether both reach the same server. Spelling counts, but for the names of the loopback.
+    #[must_use]
+    pub fn same_server(&self, other: &Self) -> bool {
+        self.server() == other.server()
+    }
+
+    /// The server, `host:port`, with one spelling for the loopback.
+    #[must_use]
+    pub fn server(&self) -> String {
+        let host = self.host();
+        let host = match host.as_str() {
+            "localhost" | "[::1]" | "::1" => "127.0.0.1",
+            other => other,
+        };
+        format!("{host}:{}", self.port())
+    }
+
+    /// The whole URL with its password, for whoever connects.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        self.0.as_str()
+    }
+}
+
+impl fmt::Display for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut url = self.0.clone();
+        if url.password().is_some() {
+            // Fails for URLs without a host only, which have no password to hide.
+            let _hidden = url.set_password(Some("***"));
+        }
+        // A password may also be given as a parameter.
+        if url.query_pairs().any(|(key, _)| key == "password") {
+            let kept: Vec<(String, String)> = url
+                .query_pairs()
+                .map(|(key, value)| {
+                    let value = if key == "password" {
+                        "***".into()
+                    } else {
+                        value
+                    };
+                    (key.into_owned(), value.into_owned())
+                })
+                .collect();
+            url.query_pairs_mut().clear().extend_pairs(kept);
+        }
+        f.write_str(url.as_str())
+    }
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DatabaseUrl({self})")
+    }
+}
+
+fn decode(text: &str) -> String {
+    percent_decode_str(text).decode_utf8_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_never_shown() {
+        let url = DatabaseUrl::parse("postgres://app:s3cret@db/desk?password=s3cret").unwrap();
+        for shown in [url.to_string(), format!("{url:?}")] {
+            assert!(!shown.contains("s3cret"), "{shown}");
+        }
+        assert_eq!(url.password().as_deref(), Some("s3cret"));
+    }
+
+    #[test]
+    fn what_is_missing_is_said_and_the_password_is_not() {
+        for (text, said) in [
+            ("postgres://:s3cret@db/desk", "user"),
+            ("postgres://app:s3cret@db", "database"),
+            ("postgres://app:s3cret@db/", "database"),
+            ("mysql://app:s3cret@db/desk", "mysql"),
+            ("app:s3cret@db/desk", "app"),
+            ("not a url s3cret", "no URL"),
+            (
+                "postgres://app:s3cret@db/desk?connection_limit=3",
+                "connection_limit",
+            ),
+        ] {
+            let error = DatabaseUrl::parse(text).unwrap_err().to_string();
+            assert!(error.contains(said), "{text}: {error}");
+            assert!(!error.contains("s3cret"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn parts_are_decoded() {
+        let url = DatabaseUrl::parse("postgres://a%40b:p%2Fw@db:5433/order%20desk").unwrap();
+        assert_eq!(url.user(), "a@b");
+        assert_eq!(url.password().unwrap(), "p/w");
+        assert_eq!(url.database(), "order desk");
+        assert_eq!(url.server(), "db:5433");
+    }
+
+    #[test]
+    fn the_loopback_has_one_spelling() {
+        let parse = |text| DatabaseUrl::parse(text).unwrap();
+        assert!(
+            parse("postgres://a@localhost/x").same_server(&parse("postgres://b@127.0.0.1:5432/y"))
+        );
+        assert!(
+            !parse("postgres://a@localhost:1/x").same_server(&parse("postgres://a@localhost:2/x"))
+        );
+    }
+}

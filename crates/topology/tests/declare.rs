@@ -1,0 +1,201 @@
+//! Every mistake at once, each at its place, none that repeats a password.
+#![expect(clippy::expect_used, reason = "a failed set-up is a failed test")]
+
+use poolwright_topology::declare::{Mistake, Ready, Topology, declare};
+use std::collections::HashMap;
+use std::time::Duration;
+
+const MANIFEST: &str = r#"
+[apps.web]
+command   = ["node", "server.js"]
+instances = { env = "PM2_INSTANCES", default = 3 }
+listen    = "0.0.0.0:3000"
+
+[apps.web.pools.prisma]
+max = { env = "PRISMA_POOL_MAX", default = 3 }
+url = { env = "DATABASE_URL" }
+
+[apps.web.pools.dbos]
+max = { env = "DBOS_POOL_MAX", default = 3 }
+url = { env = "DBOS_SYSTEM_DATABASE_URL" }
+executor = true
+
+[prepare]
+commands = [["npm", "run", "migrate"]]
+"#;
+
+fn read(manifest: &str, env: &[(&str, &str)]) -> Result<Topology, Vec<Mistake>> {
+    let env: HashMap<String, String> = env
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect();
+    declare(manifest, &|name| env.get(name).cloned())
+}
+
+fn mistakes(manifest: &str, env: &[(&str, &str)]) -> Vec<String> {
+    read(manifest, env)
+        .expect_err("a mistake")
+        .iter()
+        .map(ToString::to_string)
+        .collect()
+}
+
+#[test]
+fn the_defaults_are_three_workers_with_two_pools_of_three() {
+    let topology = read(MANIFEST, &[]).unwrap();
+    let app = &topology.apps[0];
+    assert_eq!(app.instances.value.0, 3);
+    assert_eq!(app.instances.variable.as_deref(), Some("PM2_INSTANCES"));
+    assert_eq!(app.ready, Ready::Channel);
+    assert_eq!(app.drain_timeout, Duration::from_secs(30));
+    let pools: Vec<_> = app
+        .pools
+        .iter()
+        .map(|p| {
+            (
+                p.name.as_str(),
+                p.max.value.0,
+                p.executor,
+                p.database.as_str(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        pools,
+        [
+            ("prisma", 3, false, "web"),
+            ("dbos", 3, true, "web_dbos_sys")
+        ],
+        "in the order of the file"
+    );
+    assert_eq!(topology.prepare.commands, [["npm", "run", "migrate"]]);
+    assert!(
+        app.pools[0].url.is_none(),
+        "an unset URL is no mistake of the manifest"
+    );
+}
+
+#[test]
+fn the_environment_wins_over_the_default() {
+    let topology = read(MANIFEST, &[("PM2_INSTANCES", "2"), ("DBOS_POOL_MAX", "4")]).unwrap();
+    assert_eq!(topology.apps[0].instances.value.0, 2);
+    assert_eq!(topology.apps[0].pools[1].max.value.0, 4);
+}
+
+#[test]
+fn all_mistakes_of_the_environment_are_reported_at_once_with_name_value_and_what_is_right() {
+    let found = mistakes(
+        MANIFEST,
+        &[
+            ("PM2_INSTANCES", "three"),
+            ("PRISMA_POOL_MAX", "0"),
+            ("DBOS_POOL_MAX", "1"),
+            (
+                "DATABASE_URL",
+                "postgres://app:s3cret@db/desk?connection_limit=3",
+            ),
+            ("DBOS_SYSTEM_DATABASE_URL", "mysql://app:s3cret@db/desk"),
+        ],
+    );
+    insta::assert_snapshot!(found.join("\n"), @r#"
+    PM2_INSTANCES: found "three", expected a whole number from 1 to 512
+    PRISMA_POOL_MAX: found "0", expected a whole number from 1 to 1000
+    DATABASE_URL: found "postgres://app:***@db/desk?connection_limit=3" with connection_limit, which Prisma 7 and sqlx ignore, expected postgres://user:password@host:port/database, without connection_limit
+    DBOS_POOL_MAX: found "1", expected a whole number from 2 to 1000 (DBOS pins one connection for LISTEN; with a single one it hangs)
+    DBOS_SYSTEM_DATABASE_URL: found a mysql:// URL, expected postgres://user:password@host:port/database, without connection_limit
+    "#);
+}
+
+#[test]
+fn numbers_that_other_readers_would_not_take_are_refused() {
+    for bad in [
+        "",
+        " 3",
+        "+3",
+        "-1",
+        "3.0",
+        "0x3",
+        "1e2",
+        "99999999999",
+        "513",
+        "drei",
+    ] {
+        assert_eq!(
+            mistakes(MANIFEST, &[("PM2_INSTANCES", bad)]).len(),
+            1,
+            "{bad:?}"
+        );
+    }
+}
+
+#[test]
+fn every_mistake_points_at_its_place_in_the_file() {
+    let manifest = r#"
+[apps.Web]
+command = []
+[apps.web]
+command = "node server.js"
+instances = 0
+listen = "3000"
+ready = "soon"
+ready_timeout = "a while"
+colour = "blue"
+[apps.web.pools.poolwright]
+max = 3
+[apps.web.pools.dbos]
+max = 1
+executor = true
+[apps.web.pools.dbos2]
+max = "many"
+executor = "yes"
+[apps.idle]
+command = ["x"]
+"#;
+    let mistakes = read(manifest, &[]).unwrap_err();
+    let places: Vec<String> = mistakes
+        .iter()
+        .map(|m| {
+            format!(
+                "{} <- {m}",
+                &manifest[m.span.clone()].lines().next().unwrap_or_default()
+            )
+        })
+        .collect();
+    insta::assert_snapshot!(places.join("\n"));
+}
+
+#[test]
+fn text_that_is_no_toml_is_reported_beside_what_could_be_read() {
+    let found = mistakes("[apps.web]\ncommand = [\"x\"\ninstances = \"one\"\n", &[]);
+    assert!(found.iter().any(|m| m.contains("no TOML")), "{found:?}");
+}
+
+#[test]
+fn an_empty_file_says_what_is_missing() {
+    assert_eq!(
+        mistakes("", &[]),
+        ["found no [apps], expected at least one app, as in [apps.web]"]
+    );
+}
+
+#[test]
+fn a_name_that_postgres_would_cut_is_refused() {
+    let pool = "p".repeat(58);
+    let manifest =
+        format!("[apps.web]\ncommand=[\"x\"]\ninstances = 11\n[apps.web.pools.{pool}]\nmax=1\n");
+    assert!(mistakes(&manifest, &[])[0].contains("would be cut"));
+    // 63 bytes with slot 9, 64 with slot 10.
+    let fits = manifest
+        .replace("instances = 11", "instances = 10")
+        .replace(&pool, &pool[1..]);
+    assert!(read(&fits, &[]).is_ok());
+}
+
+#[test]
+fn a_url_in_the_wrong_variable_is_not_repeated() {
+    let found = mistakes(
+        MANIFEST,
+        &[("PM2_INSTANCES", "postgres://app:s3cret@db/desk")],
+    );
+    assert!(!found[0].contains("s3cret"), "{found:?}");
+}
