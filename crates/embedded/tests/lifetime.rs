@@ -1,5 +1,7 @@
 //! A server of one's own, from its start to its end.
 
+#![expect(clippy::unwrap_used, reason = "a failing helper fails its test")]
+
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
