@@ -9,14 +9,14 @@
 //! | `POOLWRIGHT_TEST_DATABASE_URL` | use this server (as its superuser) instead of an embedded one |
 
 pub mod built;
-//pub mod load;
+pub mod load;
 pub mod ports;
-//pub mod process;
-//pub mod sampler;
+pub mod process;
+pub mod sampler;
 pub mod server;
 pub mod wait;
 
-//pub use process::Process;
-//pub use sampler::Sampler;
+pub use process::Process;
+pub use sampler::Sampler;
 pub use server::TestServer;
 pub use wait::wait_until;
