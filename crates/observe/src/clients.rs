@@ -1,0 +1,86 @@
+//! Which process on this host is the client of a backend.
+//!
+//! Postgres knows a client's address and port only. Where the client runs on this host, the kernel knows
+//! the rest: `/proc/net/tcp` has the socket's inode, `/proc/<pid>/fd` its owner. So `verify` can tell two
+//! processes behind one executor id, with no help from either. Linux only; elsewhere, and for clients on other
+//! hosts or behind a Unix socket, the process stays unknown.
+
+use poolwright_topology::census::Backend;
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
+
+/// Finds client processes, and remembers them: a session's client does not change.
+#[derive(Debug, Default)]
+pub struct Clients {
+    known: HashMap<(i32, Option<i64>), Option<u32>>,
+}
+
+impl Clients {
+    /// Fills in `client_pid` of every row whose client can be found.
+    pub fn identify(&mut self, rows: &mut [Backend]) {
+        let unknown: HashMap<SocketAddr, (i32, Option<i64>)> = rows
+            .iter()
+            .filter(|row| !self.known.contains_key(&(row.pid, row.started)))
+            .filter_map(|row| {
+                let address: SocketAddr = row.client.as_ref()?.parse().ok()?;
+                Some((address, (row.pid, row.started)))
+            })
+            .collect();
+        if !unknown.is_empty() {
+            let found = owners(&unknown.keys().copied().collect());
+            for (address, session) in unknown {
+                self.known.insert(session, found.get(&address).copied());
+            }
+        }
+        for row in rows.iter_mut() {
+            row.client_pid = self.known.get(&(row.pid, row.started)).copied().flatten();
+        }
+        let present: HashSet<_> = rows.iter().map(|row| (row.pid, row.started)).collect();
+        self.known.retain(|session, _| present.contains(session));
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn owners(locals: &HashSet<SocketAddr>) -> HashMap<SocketAddr, u32> {
+    use procfs::process::FDTarget;
+
+    let tables = procfs::net::tcp()
+        .into_iter()
+        .chain(procfs::net::tcp6())
+        .flatten();
+    let inodes: HashMap<u64, SocketAddr> = tables
+        .map(|entry| (entry.inode, unmapped(entry.local_address)))
+        .filter(|(inode, local)| *inode != 0 && locals.contains(local))
+        .collect();
+    let mut owners = HashMap::new();
+    // Processes come and go while they are listed, and others' may be closed to us: neither is an error.
+    for process in procfs::process::all_processes()
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        let Ok(descriptors) = process.fd() else {
+            continue;
+        };
+        for descriptor in descriptors.flatten() {
+            if let FDTarget::Socket(inode) = descriptor.target
+                && let Some(local) = inodes.get(&inode)
+                && let Ok(pid) = u32::try_from(process.pid)
+            {
+                owners.insert(*local, pid);
+            }
+        }
+    }
+    owners
+}
+
+#[cfg(not(target_os = "linux"))]
+fn owners(_locals: &HashSet<SocketAddr>) -> HashMap<SocketAddr, u32> {
+    HashMap::new()
+}
+
+/// `::ffff:127.0.0.1` as `127.0.0.1`, which is how Postgres says it.
+#[cfg(target_os = "linux")]
+fn unmapped(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
