@@ -1,1 +1,46 @@
-//! Placeholder.
+//! What a Rust service needs to obey the topology that `poolwright.toml` declares.
+//!
+//! A service built on this crate opens exactly the connections it was told to, says whose they are,
+//! launches one DBOS executor, and leaves without dropping a request or a workflow. Nothing in here
+//! knows what the service does.
+//!
+//! The life of a process is a chain of types, each of which only the phase before it can make:
+//!
+//! ```text
+//! Booting ──booted()──▶ Cleared ──open()──▶ Opened ──launch()──▶ Running ──serve(router)──▶ exit
+//! environment valid     the supervisor      ORM pool full,       executor launched,
+//! nothing opened        said "launch"       workflows register   DBOS pool full
+//! ```
+//!
+//! | module | owns |
+//! | --- | --- |
+//! | [`settings`] | the environment: every mistake at once |
+//! | [`identity`] | slot, executor id and the names that Postgres sees |
+//! | [`pools`] | the ORM pool, the only place that makes one |
+//! | [`executor`] | the DBOS executor, the only place that launches it |
+//! | [`tenant`] | transactions under row-level security |
+//! | [`gauges`], [`metrics`] | what the pools hold, and how it is written down |
+//! | [`channel`], [`descriptor`] | the supervisor's end of the conversation |
+//! | [`listener`], [`drain`] | the listening socket and its end |
+//! | [`health`] | the routes every worker answers |
+//! | [`telemetry`] | JSON lines on standard output |
+//! | [`worker`] | the chain above |
+
+pub mod channel;
+pub mod descriptor;
+pub mod drain;
+pub mod executor;
+pub mod gauges;
+pub mod health;
+pub mod identity;
+pub mod listener;
+pub mod metrics;
+pub mod pools;
+pub mod settings;
+pub mod telemetry;
+pub mod tenant;
+pub mod worker;
+
+pub use executor::ensure_dbos_launched;
+pub use tenant::{Tenant, Tenants};
+pub use worker::{Booting, Cleared, Opened, Running, WorkerError, run};

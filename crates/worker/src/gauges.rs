@@ -1,0 +1,170 @@
+//! What the two pools hold at this moment.
+//!
+//! The ORM pool counts itself. The DBOS pool is hidden in the SDK, which shows neither its size nor
+//! who waits for it; so Postgres is asked, over a connection of the ORM pool:
+//!
+//! - *open*: the sessions called `web-0:dbos`. A session that merely borrows the name is counted too,
+//!   and shown as what it is: one more than declared.
+//! - *busy*: those within a transaction, and the one that LISTEN pins. The state of another role's
+//!   session is hidden from a role without `pg_read_all_stats`, but the lock that every transaction
+//!   holds on its own virtual id is not: so the locks are read, not `state`. A connection lent out
+//!   between two transactions is seen as idle.
+//! - *waiting*: always 0. Nothing outside the SDK can know it.
+//!
+//! Where the two URLs lead to different servers, Postgres cannot be asked, and what is known is told:
+//! the pool was filled at launch, and LISTEN holds one.
+
+use crate::identity::{DBOS_POOL, ORM_POOL};
+use crate::pools::OrmPool;
+use poolwright_topology::channel::Gauge;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// How long a look at the DBOS pool may take. It borrows a connection of the ORM pool, and where
+/// that pool is starved the last look is worth more than another caller who waits.
+const LOOK_TIMEOUT: Duration = Duration::from_millis(500);
+
+const DBOS_SESSIONS: &str = "\
+    SELECT count(*)::int4, count(*) FILTER (WHERE EXISTS ( \
+        SELECT FROM pg_locks l WHERE l.pid = a.pid AND l.locktype = 'virtualxid' \
+        AND l.mode = 'ExclusiveLock' AND l.granted))::int4 \
+    FROM pg_stat_activity a WHERE a.application_name = $1 AND a.leader_pid IS NULL";
+
+/// Reads both pools.
+#[derive(Debug, Clone)]
+pub struct Gauges {
+    orm: OrmPool,
+    waiting: Arc<AtomicU32>,
+    dbos_name: Arc<str>,
+    same_server: bool,
+    last_dbos: Arc<Mutex<Gauge>>,
+}
+
+/// Both pools at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reading {
+    /// The ORM pool.
+    pub orm: Gauge,
+    /// The DBOS pool.
+    pub dbos: Gauge,
+    /// Whether the ORM pool answered the question about the other one.
+    pub answered: bool,
+}
+
+impl Gauges {
+    /// Gauges of `orm` and of the DBOS pool of `dbos_max` connections called `dbos_name`.
+    #[must_use]
+    pub fn new(orm: OrmPool, dbos_name: &str, dbos_max: u32, same_server: bool) -> Self {
+        let launched = Gauge {
+            max: dbos_max,
+            open: dbos_max,
+            busy: 1,
+            idle: dbos_max.saturating_sub(1),
+            waiting: 0,
+        };
+        Self {
+            orm,
+            waiting: Arc::default(),
+            dbos_name: dbos_name.into(),
+            same_server,
+            last_dbos: Arc::new(Mutex::new(launched)),
+        }
+    }
+
+    /// Where callers that wait for the ORM pool count themselves.
+    #[must_use]
+    pub fn waiting(&self) -> Arc<AtomicU32> {
+        Arc::clone(&self.waiting)
+    }
+
+    /// The ORM pool now.
+    #[must_use]
+    pub fn orm(&self) -> Gauge {
+        let pool = self.orm.connections();
+        let open = pool.size();
+        // The two are read one after the other; in between a connection may have come back.
+        let idle = u32::try_from(pool.num_idle()).unwrap_or(u32::MAX).min(open);
+        Gauge {
+            max: self.orm.max(),
+            open,
+            busy: open - idle,
+            idle,
+            // Whoever is about to take a connection that is there does not wait for one.
+            waiting: self.waiting.load(Ordering::Relaxed).saturating_sub(idle),
+        }
+    }
+
+    /// How many connections the ORM pool has opened since its start.
+    #[must_use]
+    pub fn orm_opened_total(&self) -> u64 {
+        self.orm.opened_total()
+    }
+
+    /// Both pools now. Cancel safe.
+    pub async fn read(&self) -> Reading {
+        // First: the look below takes a connection itself.
+        let orm = self.orm();
+        let look = tokio::time::timeout(LOOK_TIMEOUT, self.look());
+        let answered = match look.await {
+            Ok(Ok(seen)) => {
+                *self
+                    .last_dbos
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner) = seen;
+                true
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "cannot look at the DBOS pool");
+                false
+            }
+            Err(_) => false,
+        };
+        Reading {
+            orm,
+            dbos: *self
+                .last_dbos
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+            answered,
+        }
+    }
+
+    async fn look(&self) -> Result<Gauge, sqlx::Error> {
+        let last = *self
+            .last_dbos
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let (open, within): (i32, i32) = sqlx::query_as(DBOS_SESSIONS)
+            .bind(&*self.dbos_name)
+            .fetch_one(self.orm.connections())
+            .await?;
+        if !self.same_server {
+            return Ok(last);
+        }
+        let open = u32::try_from(open).unwrap_or(0);
+        let busy = u32::try_from(within)
+            .unwrap_or(0)
+            .saturating_add(1)
+            .min(open);
+        Ok(Gauge {
+            open,
+            busy,
+            idle: open - busy,
+            ..last
+        })
+    }
+}
+
+impl Reading {
+    /// By the pool's name, as the channel and the routes say it.
+    #[must_use]
+    pub fn by_name(&self) -> BTreeMap<String, Gauge> {
+        [
+            (DBOS_POOL.to_owned(), self.dbos),
+            (ORM_POOL.to_owned(), self.orm),
+        ]
+        .into()
+    }
+}

@@ -1,0 +1,93 @@
+//! Transactions under row-level security.
+//!
+//! Invariant: a connection carries the tenant for one transaction and nothing else, and goes back
+//! to the pool only after that transaction's end. `SET` would stay on the connection for its next
+//! borrower; `set_config(…, true)` ends with the transaction, and unlike `SET` it takes a bind
+//! parameter.
+
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, Statement,
+    TransactionTrait,
+};
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use uuid::Uuid;
+
+/// Whose rows a transaction sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Tenant(pub Uuid);
+
+/// Opens the transactions of tenants.
+#[derive(Debug, Clone)]
+pub struct Tenants {
+    orm: DatabaseConnection,
+    waiting: Arc<AtomicU32>,
+}
+
+/// A transaction that sees one tenant's rows, or no tenant's. Dropped without a commit, it
+/// is rolled back before its connection is lent out again.
+#[derive(Debug)]
+pub struct TenantTransaction(DatabaseTransaction);
+
+/// Counts its holder among the callers that wait for a connection.
+struct Waiting<'a>(&'a AtomicU32);
+
+impl Tenants {
+    pub(crate) fn new(orm: DatabaseConnection, waiting: Arc<AtomicU32>) -> Self {
+        Self { orm, waiting }
+    }
+
+    /// Begins a transaction of `tenant`; of nobody when there is none, who sees no rows.
+    ///
+    /// Cancel safe: what was begun is rolled back.
+    ///
+    /// # Errors
+    /// When no connection comes free in time, or the database refuses.
+    pub async fn begin(&self, tenant: Option<Tenant>) -> Result<TenantTransaction, DbErr> {
+        let transaction = {
+            let _waiting = Waiting::new(&self.waiting);
+            self.orm.begin().await?
+        };
+        if let Some(Tenant(id)) = tenant {
+            let set = Statement::from_sql_and_values(
+                DbBackend::Postgres,
+                "SELECT set_config('app.tenant_id', $1, true)",
+                [id.to_string().into()],
+            );
+            transaction.execute_raw(set).await?;
+        }
+        Ok(TenantTransaction(transaction))
+    }
+}
+
+impl TenantTransaction {
+    /// Commits.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn commit(self) -> Result<(), DbErr> {
+        self.0.commit().await
+    }
+}
+
+impl Deref for TenantTransaction {
+    type Target = DatabaseTransaction;
+
+    fn deref(&self) -> &DatabaseTransaction {
+        &self.0
+    }
+}
+
+impl<'a> Waiting<'a> {
+    fn new(count: &'a AtomicU32) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
