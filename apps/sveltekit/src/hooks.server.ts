@@ -1,0 +1,27 @@
+import { dev } from '$app/env';
+import { ApiError, asApiError, errorResponse } from '#server/errors.ts';
+import { identity } from '#server/identity.ts';
+import { startWorker } from '#server/worker.ts';
+import type { Handle, HandleServerError, ServerInit } from '@sveltejs/kit';
+
+/** The one side effect of loading the application: the worker starts before the first request. */
+export const init: ServerInit = async () => {
+	const worker = await startWorker();
+	// In development Vite owns the socket and is listening already.
+	if (dev) worker.listening();
+};
+
+export const handle: Handle = async ({ event, resolve }) => {
+	const wantsPage = event.request.headers.get('accept')?.includes('text/html') ?? false;
+	const response =
+		event.route.id === null && !wantsPage
+			? errorResponse(new ApiError('not_found', `no route ${event.url.pathname}`))
+			: await resolve(event);
+	response.headers.set('x-worker', identity().slot);
+	return response;
+};
+
+export const handleError: HandleServerError = ({ error, status }) => {
+	if (status === 404) return { message: 'There is nothing here.' };
+	return { message: asApiError(error).message };
+};

@@ -1,0 +1,133 @@
+import pg from 'pg';
+import { log, reason } from '../log.ts';
+
+/** A pool as the supervisor and `/readyz` see it, in connections (`waiting`: in requests). */
+export interface Gauge {
+	readonly max: number;
+	readonly open: number;
+	readonly busy: number;
+	readonly idle: number;
+	readonly waiting: number;
+}
+
+export interface FixedPoolOptions {
+	readonly url: string;
+	/** Connections, exactly: the pool opens all of them in `fill` and keeps them. */
+	readonly max: number;
+	readonly applicationName: string;
+	/** How long a request may wait for a connection. pg's own default is for ever (0). */
+	readonly connectionTimeoutMs: number;
+}
+
+/** Between attempts to replace lost connections: soon at first, but no storm on a server that starts. */
+const REFILL_BACKOFF_MS = { first: 50, max: 2000 } as const;
+
+/**
+ * A `pg.Pool` whose size is a number and not a range.
+ *
+ * `max` is the bound that the topology declares; the pool opens all of it at the start, so that what
+ * Postgres shows is the declared number from then on, and returns to it when connections are lost. A
+ * pool that shrinks and grows would save nothing: the budget has to hold its maximum anyway.
+ */
+export class FixedPool extends pg.Pool {
+	readonly #max: number;
+	readonly #name: string;
+	readonly #live = new Set<pg.PoolClient>();
+	#opened = 0;
+	#closed = 0;
+	#refill: Promise<void> | undefined;
+	#stopping = false;
+
+	constructor({ url, max, applicationName, connectionTimeoutMs }: FixedPoolOptions) {
+		super({
+			connectionString: withoutApplicationName(url),
+			application_name: applicationName,
+			max,
+			min: max,
+			connectionTimeoutMillis: connectionTimeoutMs,
+			// 0 keeps an idle connection for ever. Closing it would make the census fluctuate and
+			// give its place in the budget to nobody.
+			idleTimeoutMillis: 0,
+			keepAlive: true
+		});
+		this.#max = max;
+		this.#name = applicationName;
+		// Without a listener of its own the pool ends the process when an idle connection breaks.
+		this.on('error', (error) => {
+			log.warn('idle connection lost', { pool: applicationName, reason: reason(error) });
+		});
+		this.on('connect', (client) => {
+			this.#live.add(client);
+			this.#opened += 1;
+		});
+		// 'remove' comes when the socket is closed, so a successor never stands beside it in Postgres.
+		this.on('remove', (client) => {
+			if (this.#live.delete(client)) this.#closed += 1;
+			this.#refillInTheBackground();
+		});
+	}
+
+	/** Opens connections until there are `max`. Throws why the server refused one. */
+	async fill(): Promise<void> {
+		const held: pg.PoolClient[] = [];
+		try {
+			// At the start all at once; later one by one, past the idle ones the pool hands out first.
+			while (this.#live.size < this.#max && !this.#stopping) {
+				const missing = this.#live.size === 0 ? this.#max : 1;
+				const attempts = await Promise.allSettled(
+					Array.from({ length: missing }, () => this.connect())
+				);
+				for (const attempt of attempts) {
+					if (attempt.status === 'fulfilled') held.push(attempt.value);
+				}
+				const failed = attempts.find((attempt) => attempt.status === 'rejected');
+				if (failed) throw failed.reason;
+			}
+		} finally {
+			for (const client of held) client.release();
+		}
+	}
+
+	/** Connections by use, counted here and not asked of the server. */
+	gauge(): Gauge {
+		const open = this.#live.size;
+		const idle = Math.min(this.idleCount, open);
+		return { max: this.#max, open, busy: open - idle, idle, waiting: this.waitingCount };
+	}
+
+	/** Connections opened and closed since the process started. */
+	totals(): { readonly opened: number; readonly closed: number } {
+		return { opened: this.#opened, closed: this.#closed };
+	}
+
+	/** From now on lost connections stay lost: the first half of closing. */
+	stopRefilling(): void {
+		this.#stopping = true;
+	}
+
+	#refillInTheBackground(): void {
+		if (this.#stopping || this.ending) return;
+		this.#refill ??= this.#refillUntilFull().finally(() => (this.#refill = undefined));
+	}
+
+	async #refillUntilFull(): Promise<void> {
+		let pause: number = REFILL_BACKOFF_MS.first;
+		while (!this.#stopping && !this.ending && this.#live.size < this.#max) {
+			await new Promise((resolve) => setTimeout(resolve, pause));
+			pause = Math.min(pause * 2, REFILL_BACKOFF_MS.max);
+			try {
+				await this.fill();
+			} catch (error) {
+				log.warn('lost connections not replaced yet', { pool: this.#name, reason: reason(error) });
+			}
+		}
+	}
+}
+
+/** pg lets a URL's `application_name` win over the option; here the option names slot and pool. */
+function withoutApplicationName(connectionString: string): string {
+	const url = new URL(connectionString);
+	if (!url.searchParams.has('application_name')) return connectionString;
+	url.searchParams.delete('application_name');
+	return url.href;
+}

@@ -1,0 +1,139 @@
+/**
+ * The life of a worker process: booted → launch → started → ready → draining → closed.
+ *
+ * `hooks.server.ts` starts it, `server.js` tells it when the socket answers and when to drain. The two
+ * are different module graphs (bundle and plain file), so the worker stands on `globalThis`, where hot
+ * reload finds it as well.
+ */
+import { Channel } from './channel.ts';
+import { closePrisma, openPrisma, prisma, prismaPool } from './db/prisma.ts';
+import { poolConnections } from './db/metrics.ts';
+import type { Gauge } from './db/fixed-pool.ts';
+import { ensureDbosLaunched, shutDownDbos, type Executor } from './dbos/init.ts';
+import { environment, type Environment } from './env.ts';
+import { identity, type PoolName } from './identity.ts';
+import { log, reason } from './log.ts';
+
+export type Phase = 'starting' | 'ready' | 'draining';
+
+const GAUGES_EVERY_MS = 1_000;
+const PRINT_METRICS_EVERY_MS = 10_000;
+
+/** A worker whose pools are open and whose executor is launched: there is no other kind. */
+export class Worker {
+	#phase: Phase = 'starting';
+	readonly #timers: NodeJS.Timeout[] = [];
+
+	private constructor(
+		readonly environment: Environment,
+		private readonly channel: Channel,
+		private readonly executor: Executor
+	) {}
+
+	/** Boots, waits for leave to launch, opens the pools and launches. Throws what made it impossible. */
+	static async start(): Promise<Worker> {
+		const env = environment();
+		const channel = Channel.of(process.env, process);
+		channel.send({ type: 'booted' });
+		await channel.launched();
+		await openPrisma(env);
+		const executor = await ensureDbosLaunched();
+		const { instanceId, pid, executorId } = identity();
+		log.info('worker started', {
+			instance_id: instanceId,
+			pid,
+			executor_id: executorId,
+			prisma_pool_max: env.prismaPoolMax,
+			dbos_pool_max: env.dbosPoolMax
+		});
+		return new Worker(env, channel, executor);
+	}
+
+	get phase(): Phase {
+		return this.#phase;
+	}
+
+	get slot(): string {
+		return identity().slot;
+	}
+
+	gauges(): Readonly<Record<PoolName, Gauge>> {
+		return { prisma: prismaPool().gauge(), dbos: this.executor.pool.gauge() };
+	}
+
+	/** The socket answers: the worker is ready and says so, then reports its gauges. */
+	listening(): void {
+		if (this.#phase !== 'starting') return;
+		this.#phase = 'ready';
+		const { prismaPoolMax, dbosPoolMax, printPrismaPoolMetrics } = this.environment;
+		this.channel.send({
+			type: 'started',
+			pid: process.pid,
+			executor_id: this.executor.executorId,
+			pools: { prisma: prismaPoolMax, dbos: dbosPoolMax }
+		});
+		this.channel.sendReady();
+		this.#every(GAUGES_EVERY_MS, () => this.channel.send({ type: 'gauges', pools: this.gauges() }));
+		if (printPrismaPoolMetrics) {
+			void printPoolMetrics();
+			this.#every(PRINT_METRICS_EVERY_MS, () => void printPoolMetrics());
+		}
+	}
+
+	/** From now on the worker finishes what it has. */
+	draining(why: string): void {
+		if (this.#phase === 'draining') return;
+		this.#phase = 'draining';
+		for (const timer of this.#timers) clearInterval(timer);
+		this.channel.send({ type: 'draining' });
+		log.info('worker draining', { executor_id: this.executor.executorId, why });
+	}
+
+	/** Both pools can answer a query now. */
+	async answers(): Promise<boolean> {
+		try {
+			await Promise.all([prisma().$queryRaw`SELECT 1`, this.executor.pool.query('SELECT 1')]);
+			return true;
+		} catch (error) {
+			log.warn('a pool does not answer', { reason: reason(error) });
+			return false;
+		}
+	}
+
+	/** Ends the executor, with at most `timeoutMs` for its workflows, then both pools. */
+	async close(timeoutMs: number): Promise<void> {
+		await shutDownDbos(timeoutMs);
+		await closePrisma();
+		log.info('worker stopped', { executor_id: this.executor.executorId });
+	}
+
+	#every(ms: number, work: () => void): void {
+		const timer = setInterval(work, ms);
+		timer.unref();
+		this.#timers.push(timer);
+	}
+}
+
+/** Behind `PRINT_PRISMA_POOL_METRICS`: the three numbers, and all the others beside them. */
+async function printPoolMetrics(): Promise<void> {
+	const metrics = await prisma().$metrics.json();
+	log.info('prisma pool metrics', { executor_id: identity().executorId, ...poolConnections(metrics), metrics });
+}
+
+interface WorkerSlot {
+	starting?: Promise<Worker>;
+	worker?: Worker;
+}
+
+const WORKER = Symbol.for('order-desk.worker');
+const workerSlot: WorkerSlot = ((globalThis as { [WORKER]?: WorkerSlot })[WORKER] ??= {});
+
+/** Starts this process's worker, once, however often hot reload asks. */
+export function startWorker(): Promise<Worker> {
+	return (workerSlot.starting ??= Worker.start().then((worker) => (workerSlot.worker = worker)));
+}
+
+/** The worker of this process, undefined until it has started. */
+export function currentWorker(): Worker | undefined {
+	return workerSlot.worker;
+}
