@@ -22,10 +22,10 @@ pub enum Seen<T, S> {
 /// error says what was awaited and what was seen last.
 ///
 /// Cancel safety: as safe as `look` is.
-pub async fn wait_until<T, S: Debug, F: Future<Output = Seen<T, S>>>(
+pub async fn wait_until<T, S: Debug>(
     event: &str,
     limit: Duration,
-    mut look: impl FnMut() -> F,
+    mut look: impl AsyncFnMut() -> Seen<T, S>,
 ) -> Result<T> {
     let deadline = Instant::now() + limit;
     let mut last: Option<S> = None;

@@ -1,1 +1,18 @@
-//! Placeholder.
+//! What the acceptance suite drives: one of the two stacks, under one of the two process managers, on
+//! an empty Postgres of its own.
+//!
+//! The claims themselves stand in `tests/suite`, one module each.
+
+pub mod cell;
+pub mod desk;
+pub mod directory;
+pub mod fleet;
+mod pm2;
+pub mod poolwright;
+pub mod setup;
+
+pub use cell::{Cell, Manager, Stack};
+pub use desk::Desk;
+pub use fleet::Fleet;
+pub use poolwright::Poolwright;
+pub use setup::Setup;

@@ -1,0 +1,162 @@
+//! A running fleet.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use poolwright_testkit::sampler::{self, Backend};
+use poolwright_testkit::wait::Seen;
+use poolwright_testkit::{Process, wait_until};
+use serde_json::Value;
+
+use crate::pm2::Pm2;
+use crate::{Cell, Desk, Manager, Setup};
+
+/// From the start of the manager to the last worker's readiness, on two busy cores.
+const READY: Duration = Duration::from_secs(60);
+/// From the order to stop to the end of the last process; drains may take 30 s.
+const STOPPED: Duration = Duration::from_secs(45);
+
+/// Workers under a manager, all of them ready. Everything ends when this is dropped.
+#[derive(Debug)]
+pub struct Fleet {
+    /// What runs.
+    pub cell: Cell,
+    /// Its HTTP face.
+    pub desk: Desk,
+    /// What each worker said of itself when it was ready, by slot.
+    pub ready: BTreeMap<String, Value>,
+    manager: Running,
+    /// What it was started from. Dropped last, so that the server outlives its clients.
+    pub setup: Setup,
+}
+
+#[derive(Debug)]
+enum Running {
+    Pm2(Pm2),
+    Poolwright(Process),
+}
+
+impl Fleet {
+    /// Three workers on an empty server.
+    pub async fn start(cell: Cell) -> Result<Self> {
+        Self::from(cell, Setup::new(cell.stack).await?, 3).await
+    }
+
+    /// `workers` workers as set up; ready when every one of them has answered that it is.
+    pub async fn from(cell: Cell, setup: Setup, workers: usize) -> Result<Self> {
+        let mut manager = match cell.manager {
+            Manager::Poolwright => Running::Poolwright(setup.poolwright()?.start(&["up"])?),
+            Manager::Pm2 => {
+                // PM2 starts all workers at once; the database has to stand before (H1).
+                setup.poolwright()?.run(&["prepare"]).await?.expect(0)?;
+                Running::Pm2(Pm2::start(&setup).await?)
+            }
+        };
+        let desk = Desk::new(setup.port)?;
+        let ready = match desk.ready_workers(workers, READY).await {
+            Ok(ready) => ready,
+            Err(error) => {
+                let said = manager.said();
+                return Err(error.context(format!("{}: {said}", cell.name())));
+            }
+        };
+        ensure!(
+            !manager.ended()?,
+            "{}: the manager ended: {}",
+            cell.name(),
+            manager.said()
+        );
+        Ok(Self {
+            cell,
+            desk,
+            ready,
+            manager,
+            setup,
+        })
+    }
+
+    /// Every JSON object that a worker printed on a line of its own, in order per worker.
+    pub fn worker_lines(&self) -> Result<Vec<Value>> {
+        let lines = match &self.manager {
+            Running::Pm2(pm2) => pm2.lines()?,
+            Running::Poolwright(process) => process.lines(),
+        };
+        // Managers may put a name before the line.
+        let object = |line: &String| serde_json::from_str(line.get(line.find('{')?..)?).ok();
+        Ok(lines.iter().filter_map(object).collect())
+    }
+
+    /// The start-up line of every worker (S6).
+    pub fn start_up_lines(&self) -> Result<Vec<Value>> {
+        let mut lines = self.worker_lines()?;
+        lines.retain(|line| line["msg"] == "worker started");
+        Ok(lines)
+    }
+
+    /// The fleet's backends now, in Postgres's own words.
+    pub async fn backends(&self) -> Result<Vec<Backend>> {
+        sampler::backends(&self.setup.server.admin_url()?).await
+    }
+
+    /// PM2's own view: the state of each process by slot.
+    pub async fn pm2_states(&self) -> Result<Option<Value>> {
+        match &self.manager {
+            Running::Pm2(pm2) => Ok(Some(pm2.list().await?)),
+            Running::Poolwright(_) => Ok(None),
+        }
+    }
+
+    /// Stops everything in order and waits until Postgres shows nothing of the fleet any more.
+    pub async fn stop(self) -> Result<()> {
+        let name = self.cell.name();
+        match self.manager {
+            Running::Pm2(pm2) => pm2.kill()?,
+            Running::Poolwright(mut process) => {
+                self.setup.poolwright()?.run(&["stop"]).await?.expect(0)?;
+                let status = process.exited(STOPPED).await?;
+                ensure!(
+                    status.success(),
+                    "{name}: `up` ended with {status}: {}",
+                    process.tail()
+                );
+            }
+        }
+        let url = self.setup.server.admin_url()?;
+        wait_until(
+            "no backend of the fleet is left",
+            STOPPED,
+            async || match sampler::backends(&url).await {
+                Ok(backends) if backends.is_empty() => Seen::Yes(()),
+                other => Seen::NotYet(other),
+            },
+        )
+        .await
+        .with_context(|| name)?;
+        self.setup.server.stop().await
+    }
+}
+
+impl Running {
+    fn said(&self) -> String {
+        match self {
+            Self::Poolwright(process) => process.tail(),
+            Self::Pm2(pm2) => {
+                let lines = pm2.lines().unwrap_or_default();
+                let errors = pm2.errors().unwrap_or_default();
+                format!(
+                    "stdout:\n{}\nstderr:\n{}",
+                    lines.join("\n"),
+                    errors.join("\n")
+                )
+            }
+        }
+    }
+
+    fn ended(&mut self) -> Result<bool> {
+        match self {
+            Self::Poolwright(process) => Ok(process.ended()?.is_some()),
+            Self::Pm2(_) => Ok(false),
+        }
+    }
+}

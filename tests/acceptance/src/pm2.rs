@@ -1,0 +1,118 @@
+//! PM2 as a user runs it, with a home of its own.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use poolwright_testkit::built;
+use poolwright_testkit::process::{self, shown};
+use serde_json::Value;
+
+use crate::Setup;
+
+/// `pm2 start` returns after its `listen_timeout` at the latest.
+const LIMIT: Duration = Duration::from_secs(90);
+
+/// A PM2 daemon and its processes; both end when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Pm2 {
+    home: PathBuf,
+    directory: PathBuf,
+    environment: Vec<(OsString, OsString)>,
+}
+
+impl Pm2 {
+    /// `pm2 start ecosystem.config.cjs --env production`.
+    pub(crate) async fn start(setup: &Setup) -> Result<Self> {
+        let mut environment: Vec<(OsString, OsString)> = setup
+            .environment()
+            .iter()
+            .map(|(name, value)| (name.into(), value.into()))
+            .collect();
+        // PM2 is a script that runs on the Node it finds; it has to be the application's.
+        let node = built::node()?;
+        let bin = node.parent().context("node has no directory")?;
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let places = std::iter::once(bin.to_owned()).chain(std::env::split_paths(&path));
+        environment.push(("PATH".into(), std::env::join_paths(places)?));
+        let pm2 = Self {
+            home: setup.pm2_home(),
+            directory: setup.directory()?,
+            environment,
+        };
+        pm2.run(&["start", "ecosystem.config.cjs", "--env", "production"])
+            .await?;
+        Ok(pm2)
+    }
+
+    /// Every line that its processes printed on standard output.
+    pub(crate) fn lines(&self) -> Result<Vec<String>> {
+        self.logs("-out")
+    }
+
+    /// Every line that its processes printed on standard error.
+    pub(crate) fn errors(&self) -> Result<Vec<String>> {
+        self.logs("-error")
+    }
+
+    fn logs(&self, kind: &str) -> Result<Vec<String>> {
+        let mut lines = Vec::new();
+        for entry in std::fs::read_dir(self.home.join("logs"))? {
+            let entry = entry?;
+            if entry.file_name().to_string_lossy().contains(kind) {
+                let text = std::fs::read_to_string(entry.path())?;
+                lines.extend(text.lines().map(str::to_owned));
+            }
+        }
+        Ok(lines)
+    }
+
+    /// The processes and what PM2 thinks of them.
+    pub(crate) async fn list(&self) -> Result<Value> {
+        let text = self.run(&["jlist"]).await?;
+        // PM2 says a word or two before the list when its daemon has just started.
+        let json = text
+            .find("[{")
+            .and_then(|start| text.get(start..))
+            .unwrap_or("[]");
+        serde_json::from_str(json).with_context(|| format!("pm2 jlist: {text}"))
+    }
+
+    async fn run(&self, arguments: &[&str]) -> Result<String> {
+        let environment = self.environment.iter().map(|(name, value)| (name, value));
+        let mut command = process::command(&built::pm2()?, &self.directory, environment);
+        // The daemon outlives this command, in a group of its own.
+        command.args(arguments);
+        let output = process::run(command, LIMIT).await?;
+        ensure!(
+            output.status.success(),
+            "pm2 {arguments:?}: {}",
+            shown(&output)
+        );
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// `pm2 kill`: everything ends.
+    pub(crate) fn kill(&self) -> Result<()> {
+        if !Path::new(&self.home).join("pm2.pid").exists() {
+            return Ok(());
+        }
+        let output = std::process::Command::new("timeout")
+            .arg("60")
+            .arg(built::pm2()?)
+            .arg("kill")
+            .env_clear()
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .output()?;
+        ensure!(output.status.success(), "pm2 kill: {}", shown(&output));
+        Ok(())
+    }
+}
+
+impl Drop for Pm2 {
+    fn drop(&mut self) {
+        // The test has failed already, or has killed it and found no fault.
+        drop(self.kill());
+    }
+}

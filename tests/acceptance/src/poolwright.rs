@@ -1,0 +1,103 @@
+//! The command line tool as a user runs it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use poolwright_testkit::process::{self, shown};
+use poolwright_testkit::{Process, built};
+use serde_json::Value;
+use tokio::process::Command;
+
+use crate::setup::SECRETS;
+
+/// No command of the tool takes as long, `prepare` of the Node stack on a busy machine included.
+const LIMIT: Duration = Duration::from_secs(90);
+
+/// `poolwright` for one application and environment.
+#[derive(Debug, Clone)]
+pub struct Poolwright {
+    program: PathBuf,
+    directory: PathBuf,
+    environment: BTreeMap<String, String>,
+}
+
+/// What a command of the tool came to.
+#[derive(Debug)]
+pub struct Answer {
+    /// Its exit code.
+    pub code: i32,
+    /// What it printed on standard output.
+    pub stdout: String,
+    /// What it printed on standard error.
+    pub stderr: String,
+}
+
+impl Answer {
+    /// Standard output as JSON.
+    pub fn json(&self) -> Result<Value> {
+        serde_json::from_str(&self.stdout).with_context(|| format!("no JSON: {self:?}"))
+    }
+
+    /// Fails unless the exit code is this one.
+    pub fn expect(self, code: i32) -> Result<Self> {
+        ensure!(self.code == code, "expected exit code {code}: {self:#?}");
+        Ok(self)
+    }
+}
+
+impl Poolwright {
+    pub(crate) fn new(directory: PathBuf, environment: BTreeMap<String, String>) -> Result<Self> {
+        Ok(Self {
+            program: built::program("poolwright")?,
+            directory,
+            environment,
+        })
+    }
+
+    /// Runs a command to its end. Fails when a password stands in what it printed.
+    ///
+    /// Cancel safety: when dropped, the command is killed.
+    pub async fn run(&self, arguments: &[&str]) -> Result<Answer> {
+        let output = process::run(self.command(arguments), LIMIT).await?;
+        let printed = shown(&output);
+        for secret in SECRETS {
+            ensure!(
+                !printed.contains(secret),
+                "poolwright {arguments:?} printed a password"
+            );
+        }
+        let code = output
+            .status
+            .code()
+            .with_context(|| format!("killed: {printed}"))?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Ok(Answer {
+            code,
+            stdout: text(&output.stdout),
+            stderr: text(&output.stderr),
+        })
+    }
+
+    /// Runs a reading command that has to end with 0, with `--json`.
+    pub async fn json(&self, arguments: &[&str]) -> Result<Value> {
+        let mut arguments = arguments.to_vec();
+        arguments.push("--json");
+        self.run(&arguments).await?.expect(0)?.json()
+    }
+
+    /// Starts a command that stays.
+    pub fn start(&self, arguments: &[&str]) -> Result<Process> {
+        Process::spawn(self.command(arguments))
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = process::command(&self.program, &self.directory, self.environment.iter());
+        command
+            .arg("--file")
+            .arg(self.directory.join("poolwright.toml"))
+            .args(arguments);
+        command
+    }
+}

@@ -1,0 +1,149 @@
+//! Everything a fleet needs before it runs: a server, a port, an environment, directories.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use poolwright_testkit::{TestServer, built, ports};
+use tempfile::TempDir;
+
+use crate::directory::Copy;
+use crate::{Poolwright, Stack};
+
+/// The role, password and database of the ORM's pool. Poolwright makes them from the URL.
+const ORM: (&str, &str, &str) = ("order_desk_app", "orm-secret", "order_desk");
+/// The same of the DBOS pool.
+const DBOS: (&str, &str, &str) = ("order_desk_dbos", "dbos-secret", "order_desk_dbos");
+
+/// The passwords that must appear in no output.
+pub const SECRETS: [&str; 2] = [ORM.1, DBOS.1];
+
+/// An empty server, and the environment of a fleet that is going to use it.
+#[derive(Debug)]
+pub struct Setup {
+    /// Which application.
+    pub stack: Stack,
+    /// Its Postgres.
+    pub server: TestServer,
+    /// Where it will listen, on 127.0.0.1.
+    pub port: u16,
+    environment: BTreeMap<String, String>,
+    state: TempDir,
+    copy: Option<Copy>,
+}
+
+impl Setup {
+    /// A fresh, empty server, and the environment that leads to it.
+    pub async fn new(stack: Stack) -> Result<Self> {
+        Self::on(stack, TestServer::start().await?)
+    }
+
+    /// The same on a server that runs.
+    pub fn on(stack: Stack, server: TestServer) -> Result<Self> {
+        let port = ports::free_port()?;
+        let state = TempDir::new()?;
+        let mut environment: BTreeMap<String, String> = [
+            ("DATABASE_URL", server.url_as(ORM.0, ORM.1, ORM.2)?),
+            (
+                "DBOS_SYSTEM_DATABASE_URL",
+                server.url_as(DBOS.0, DBOS.1, DBOS.2)?,
+            ),
+            ("ADMIN_DATABASE_URL", server.admin_url()?),
+            ("ORDER_DESK_LISTEN", format!("127.0.0.1:{port}")),
+            ("HOST", "127.0.0.1".to_owned()),
+            ("PORT", port.to_string()),
+            ("ORIGIN", format!("http://127.0.0.1:{port}")),
+            // Long enough to be seen between two steps, short enough to wait for.
+            ("FULFIL_SLEEP_MS", "200".to_owned()),
+            (
+                "POOLWRIGHT_STATE_DIR",
+                path(&state.path().join("poolwright")),
+            ),
+            ("PM2_HOME", path(&state.path().join("pm2"))),
+            ("NO_COLOR", "1".to_owned()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into();
+        if stack == Stack::Axum {
+            let program = built::program("order-desk-axum")?;
+            environment.insert("ORDER_DESK_BIN".to_owned(), path(&program));
+        }
+        Ok(Self {
+            stack,
+            server,
+            port,
+            environment,
+            state,
+            copy: None,
+        })
+    }
+
+    /// Sets a variable.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.environment.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// Takes a variable away.
+    #[must_use]
+    pub fn without(mut self, name: &str) -> Self {
+        self.environment.remove(name);
+        self
+    }
+
+    /// Runs in a copy of the application's directory, with this `.env`.
+    pub fn dotenv(mut self, text: &str) -> Result<Self> {
+        self.copy = Some(Copy::with_dotenv(self.stack, text)?);
+        Ok(self)
+    }
+
+    /// The application's directory.
+    pub fn directory(&self) -> Result<PathBuf> {
+        match &self.copy {
+            Some(copy) => Ok(copy.directory()),
+            None => self.stack.directory(),
+        }
+    }
+
+    /// The environment of everything that belongs to the fleet.
+    #[must_use]
+    pub fn environment(&self) -> &BTreeMap<String, String> {
+        &self.environment
+    }
+
+    /// Where PM2 keeps its state.
+    #[must_use]
+    pub fn pm2_home(&self) -> PathBuf {
+        self.state.path().join("pm2")
+    }
+
+    /// The command line tool, for this fleet.
+    pub fn poolwright(&self) -> Result<Poolwright> {
+        Poolwright::new(self.directory()?, self.environment.clone())
+    }
+
+    /// A bare worker, as nobody's child: no manager, its own port and slot.
+    pub fn bare_worker(
+        &self,
+        changes: &[(&str, Option<&str>)],
+    ) -> Result<poolwright_testkit::Process> {
+        let mut environment = self.environment.clone();
+        environment.insert("PORT".to_owned(), ports::free_port()?.to_string());
+        for (name, value) in changes {
+            match value {
+                Some(value) => environment.insert((*name).to_owned(), (*value).to_owned()),
+                None => environment.remove(*name),
+            };
+        }
+        let (program, arguments) = self.stack.worker()?;
+        let mut command =
+            poolwright_testkit::process::command(&program, &self.directory()?, environment);
+        command.args(arguments);
+        poolwright_testkit::Process::spawn(command)
+    }
+}
+
+fn path(path: &Path) -> String {
+    path.display().to_string()
+}
