@@ -1,0 +1,4 @@
+//! The tables of `apps/schema`, as SeaORM sees them.
+
+pub(crate) mod effect;
+pub(crate) mod order;
