@@ -1,1 +1,44 @@
-//! Placeholder.
+//! Processes of the fleet: the listening sockets, spawning, the channel, signals, the control socket.
+//!
+//! This crate knows processes and nothing of SQL, and prints nothing: whatever can be observed goes
+//! to the caller as an [`Event`]. What is to be done is decided by [`poolwright_topology::handover`];
+//! here it is only enacted.
+//!
+//! ```text
+//! signals ───────────┐
+//! control socket ────┤
+//! channels, exits ───┼─→ one input → handover::Fleet::handle → actions → enacted
+//! deadlines ─────────┘                                      └─→ events → the caller
+//! ```
+//!
+//! | module | owns |
+//! | --- | --- |
+//! | [`spec`] | what the caller wants |
+//! | [`event`] | what the caller gets to know |
+//! | [`shim`] | the last steps before a worker's own code, inside its process |
+//! | [`control`] | the private socket that `status` and `stop` talk to, both ends |
+//! | `dispatcher` | the loop |
+//! | `spawner` | the one thread that forks |
+//! | `attendant` | one worker: its channel, its output, its end |
+//! | `environment` | the variables of a worker |
+//! | `listener` | the sockets that are held through everything |
+//!
+//! Linux first: that no worker outlives its supervisor rests on `PR_SET_PDEATHSIG` ([`shim`]).
+
+mod attendant;
+pub mod control;
+mod dispatcher;
+mod environment;
+mod error;
+pub mod event;
+mod lines;
+mod listener;
+pub mod shim;
+mod spawner;
+pub mod spec;
+
+pub use dispatcher::Supervisor;
+pub use error::Error;
+pub use event::{Event, Outcome, StopReason, Stream};
+pub use poolwright_topology::handover::{Cause, Exit, Failure, Readiness, SlotState};
+pub use spec::{AppSpec, FleetSpec};

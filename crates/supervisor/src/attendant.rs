@@ -1,0 +1,294 @@
+//! One worker: its start, its channel, its output and its end.
+//!
+//! What a worker says goes to the dispatcher in order, and its exit last: after everything it said and
+//! wrote, so that the report of a failure has its last words.
+
+use crate::environment::{self, CHANNEL_FD, LISTENER_FD};
+use crate::event::{Event, LAST_WORDS, MAX_OUTPUT_LINE, Stream};
+use crate::lines::BoundedLines;
+use crate::listener::Held;
+use crate::shim;
+use crate::spawner::Spawner;
+use crate::spec::AppSpec;
+use command_fds::{CommandFdExt, FdMapping};
+use poolwright_topology::channel::{self, ChannelError, FromWorker, ToWorker};
+use poolwright_topology::handover::{Exit, SlotEvent};
+use poolwright_topology::tag::SlotId;
+use rustix::process::{Pid, Signal, kill_process_group};
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::process::Child;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+/// How long after a worker's exit its pipes are still read. They end with the worker unless it left a
+/// child behind that holds them; nobody waits for such a child's lifetime.
+const LINGER: Duration = Duration::from_millis(500);
+
+/// What an attendant tells the dispatcher.
+#[derive(Debug)]
+pub(crate) enum Told {
+    /// Something that may decide the slot's future.
+    Happened(SlotEvent),
+    /// A line that is no message.
+    BadLine(ChannelError),
+    /// Lines of output that the caller has not been told of to the worker's end.
+    OutputDropped(u64),
+}
+
+/// Where an attendant's news go.
+#[derive(Debug, Clone)]
+pub(crate) struct Ears {
+    /// To the dispatcher; bounded, so that a worker that floods its channel waits.
+    pub(crate) dispatcher: mpsc::Sender<(SlotId, Told)>,
+    /// To the caller; output only, and never waited for.
+    pub(crate) caller: mpsc::Sender<Event>,
+}
+
+/// A running worker, as the dispatcher holds it. Dropping it closes the channel.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    /// Its process and process group.
+    pub(crate) pid: u32,
+    group: Option<Pid>,
+    to_worker: mpsc::Sender<ToWorker>,
+    last_words: Arc<Mutex<VecDeque<String>>>,
+}
+
+impl Worker {
+    /// Starts a worker and everything that attends to it.
+    ///
+    /// Not cancel safe: a worker that was started is killed.
+    pub(crate) async fn start(
+        spawner: &Spawner,
+        shim: &[OsString],
+        app: &AppSpec,
+        slot: &SlotId,
+        held: Option<&Held>,
+        ears: Ears,
+    ) -> io::Result<Self> {
+        let (ours, theirs) = StdUnixStream::pair()?;
+        ours.set_nonblocking(true)?;
+        let (from_worker, to_worker) = UnixStream::from_std(ours)?.into_split();
+        let listener = held.map(Held::hand_down).transpose()?;
+        let command = command(shim, app, slot, listener, theirs.into())?;
+        let child = spawner.spawn(command).await?;
+        let pid = child
+            .id()
+            .ok_or_else(|| io::Error::other("the process was gone at once"))?;
+        let group = i32::try_from(pid).ok().and_then(Pid::from_raw);
+        let last_words = Arc::new(Mutex::new(VecDeque::with_capacity(LAST_WORDS)));
+        // One message in a worker's life; more room than it can take.
+        let (messages, queue) = mpsc::channel(4);
+        tokio::spawn(write_channel(to_worker, queue));
+        let attendant = Attendant {
+            slot: slot.clone(),
+            ears,
+            dropped: AtomicU64::new(0),
+            last_words: Arc::clone(&last_words),
+        };
+        tokio::spawn(attend(Arc::new(attendant), child, group, from_worker));
+        Ok(Self {
+            pid,
+            group,
+            to_worker: messages,
+            last_words,
+        })
+    }
+
+    /// Sends a message. One that cannot be sent belongs to a worker whose exit is on its way.
+    pub(crate) fn send(&self, message: ToWorker) {
+        self.to_worker.try_send(message).ok();
+    }
+
+    /// Signals the worker and the processes it started. One that is gone already is as wanted.
+    pub(crate) fn signal(&self, signal: Signal) {
+        signal_group(self.group, signal);
+    }
+
+    /// The last lines on its standard error so far.
+    pub(crate) fn last_words(&self) -> Vec<String> {
+        let words = self.last_words.lock();
+        words
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .cloned()
+            .collect()
+    }
+}
+
+fn signal_group(group: Option<Pid>, signal: Signal) {
+    if let Some(group) = group {
+        kill_process_group(group, signal).ok();
+    }
+}
+
+fn command(
+    shim: &[OsString],
+    app: &AppSpec,
+    slot: &SlotId,
+    listener: Option<OwnedFd>,
+    channel: OwnedFd,
+) -> io::Result<Command> {
+    let (program, args) = shim
+        .split_first()
+        .ok_or_else(|| io::Error::other("the shim's command line is empty"))?;
+    let mut command = Command::new(program);
+    command
+        .args(args)
+        .args(shim::leading_args())
+        .args(&app.command)
+        .current_dir(&app.cwd)
+        // A group of its own: signals reach what the worker started, and a terminal's Ctrl-C does not
+        // reach the workers past the supervisor.
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    environment::apply(&mut command, app, slot, listener.is_some());
+    let mut handed_down = vec![FdMapping {
+        parent_fd: channel,
+        child_fd: CHANNEL_FD,
+    }];
+    handed_down.extend(listener.map(|parent_fd| FdMapping {
+        parent_fd,
+        child_fd: LISTENER_FD,
+    }));
+    command.fd_mappings(handed_down).map_err(io::Error::other)?;
+    Ok(command)
+}
+
+struct Attendant {
+    slot: SlotId,
+    ears: Ears,
+    dropped: AtomicU64,
+    last_words: Arc<Mutex<VecDeque<String>>>,
+}
+
+/// From a worker's start to its end.
+async fn attend(
+    attendant: Arc<Attendant>,
+    mut child: Child,
+    group: Option<Pid>,
+    from_worker: OwnedReadHalf,
+) {
+    let mut readers = JoinSet::new();
+    readers.spawn(read_channel(Arc::clone(&attendant), from_worker));
+    if let Some(stdout) = child.stdout.take() {
+        readers.spawn(read_output(Arc::clone(&attendant), stdout, Stream::Stdout));
+    }
+    if let Some(stderr) = child.stderr.take() {
+        readers.spawn(read_output(Arc::clone(&attendant), stderr, Stream::Stderr));
+    }
+    let status = child.wait().await;
+    // What the worker started and left behind has no slot to be in.
+    signal_group(group, Signal::KILL);
+    let drained = async { while readers.join_next().await.is_some() {} };
+    if tokio::time::timeout(LINGER, drained).await.is_err() {
+        readers.shutdown().await;
+    }
+    let dropped = attendant.dropped.swap(0, Ordering::Relaxed);
+    if dropped > 0 {
+        attendant.tell(Told::OutputDropped(dropped)).await;
+    }
+    let exit = status.map_or(Exit::Code(-1), how);
+    attendant
+        .tell(Told::Happened(SlotEvent::Exited(exit)))
+        .await;
+}
+
+fn how(status: ExitStatus) -> Exit {
+    match status.signal() {
+        Some(signal) => Exit::Signal(signal),
+        None => Exit::Code(status.code().unwrap_or(-1)),
+    }
+}
+
+async fn read_channel(attendant: Arc<Attendant>, from_worker: OwnedReadHalf) {
+    let mut lines = BoundedLines::new(from_worker, channel::MAX_LINE);
+    // A broken channel ends as a closed one does.
+    while let Ok(Some(line)) = lines.next().await {
+        let told = if line.bytes > channel::MAX_LINE {
+            Told::BadLine(ChannelError::TooLong { bytes: line.bytes })
+        } else {
+            match FromWorker::from_line(&line.text) {
+                Ok(message) => Told::Happened(SlotEvent::Said(message)),
+                Err(error) => Told::BadLine(error),
+            }
+        };
+        attendant.tell(told).await;
+    }
+}
+
+async fn write_channel(mut to_worker: OwnedWriteHalf, mut queue: mpsc::Receiver<ToWorker>) {
+    while let Some(message) = queue.recv().await {
+        let line = channel::to_line(&message);
+        if to_worker.write_all(line.as_bytes()).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn read_output<R: AsyncRead + Unpin>(attendant: Arc<Attendant>, source: R, stream: Stream) {
+    let mut lines = BoundedLines::new(source, MAX_OUTPUT_LINE);
+    while let Ok(Some(line)) = lines.next().await {
+        attendant.heard(stream, line.text);
+    }
+}
+
+impl Attendant {
+    /// The dispatcher is only gone when the supervisor is.
+    async fn tell(&self, told: Told) {
+        let news = (self.slot.clone(), told);
+        self.ears.dispatcher.send(news).await.ok();
+    }
+
+    /// Passes a line on if the caller has room for it, and counts it if not. A worker must not be held
+    /// up by whoever watches it: a full pipe would stop its request handlers.
+    fn heard(&self, stream: Stream, line: String) {
+        if stream == Stream::Stderr {
+            let mut words = self
+                .last_words
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            if words.len() == LAST_WORDS {
+                words.pop_front();
+            }
+            words.push_back(line.clone());
+        }
+        self.report_dropped();
+        let event = Event::Output {
+            slot: self.slot.clone(),
+            stream,
+            line,
+        };
+        if self.ears.caller.try_send(event).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn report_dropped(&self) {
+        let lines = self.dropped.swap(0, Ordering::Relaxed);
+        if lines == 0 {
+            return;
+        }
+        let event = Event::OutputDropped {
+            slot: self.slot.clone(),
+            lines,
+        };
+        if self.ears.caller.try_send(event).is_err() {
+            self.dropped.fetch_add(lines, Ordering::Relaxed);
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! The other end: what `status` and `stop` use.
+
+use super::protocol::{self, End, FleetStatus, MAX_LINE, Request, Response};
+use super::socket::socket_path;
+use crate::lines::BoundedLines;
+use std::io;
+use std::path::{Path, PathBuf};
+use tokio::io::AsyncWriteExt;
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+
+/// A connection to a running fleet's supervisor.
+pub struct Client {
+    lines: BoundedLines<OwnedReadHalf>,
+    write: OwnedWriteHalf,
+}
+
+/// Why a running fleet did not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// There is none.
+    #[error("no fleet is running here: nobody answers at {}", path.display())]
+    NotRunning {
+        /// Where it would answer.
+        path: PathBuf,
+    },
+    /// The socket cannot be used.
+    #[error("cannot talk to the supervisor at {}", path.display())]
+    Connect {
+        /// The socket.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// The conversation broke off.
+    #[error("the supervisor broke off the conversation")]
+    BrokenOff(#[source] Option<io::Error>),
+    /// The supervisor said no.
+    #[error("the supervisor refused: {reason}")]
+    Refused {
+        /// Why, in words.
+        reason: String,
+    },
+    /// The supervisor said something else.
+    #[error("the supervisor gave an answer that is not understood: {reason}")]
+    Unexpected {
+        /// What, in words.
+        reason: String,
+    },
+}
+
+impl Client {
+    /// Connects to the fleet with this state directory. Cancel safe.
+    ///
+    /// # Errors
+    /// [`ClientError::NotRunning`] when there is none, [`ClientError::Connect`] when it cannot be reached.
+    pub async fn connect(state_dir: &Path) -> Result<Self, ClientError> {
+        let path = socket_path(state_dir);
+        match UnixStream::connect(&path).await {
+            Ok(stream) => {
+                let (read, write) = stream.into_split();
+                let lines = BoundedLines::new(read, MAX_LINE);
+                Ok(Self { lines, write })
+            }
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
+                ) =>
+            {
+                Err(ClientError::NotRunning { path })
+            }
+            Err(source) => Err(ClientError::Connect { path, source }),
+        }
+    }
+
+    /// How the fleet is. Not cancel safe: drop the client then.
+    ///
+    /// # Errors
+    /// When the supervisor refuses or goes away.
+    pub async fn status(&mut self) -> Result<FleetStatus, ClientError> {
+        self.ask(Request::Status).await?;
+        match self.answer().await? {
+            Response::Status { status } => Ok(status),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Stops the fleet, with a drain unless `now`, and waits until every process is gone. Not cancel
+    /// safe: the fleet stops all the same.
+    ///
+    /// # Errors
+    /// When the supervisor refuses or goes away.
+    pub async fn stop(mut self, now: bool) -> Result<End, ClientError> {
+        self.ask(Request::Stop { now }).await?;
+        loop {
+            match self.answer().await? {
+                Response::Stopping => {}
+                Response::Stopped { end } => return Ok(end),
+                other => return Err(unexpected(&other)),
+            }
+        }
+    }
+
+    async fn ask(&mut self, request: Request) -> Result<(), ClientError> {
+        let line = protocol::write(request);
+        self.write
+            .write_all(line.as_bytes())
+            .await
+            .map_err(|error| ClientError::BrokenOff(Some(error)))
+    }
+
+    async fn answer(&mut self) -> Result<Response, ClientError> {
+        let line = match self.lines.next().await {
+            Ok(Some(line)) => line,
+            Ok(None) => return Err(ClientError::BrokenOff(None)),
+            Err(error) => return Err(ClientError::BrokenOff(Some(error))),
+        };
+        match protocol::read(&line.text) {
+            Ok(Response::Refused { reason }) => Err(ClientError::Refused { reason }),
+            Ok(response) => Ok(response),
+            Err(reason) => Err(ClientError::Unexpected { reason }),
+        }
+    }
+}
+
+fn unexpected(response: &Response) -> ClientError {
+    ClientError::Unexpected {
+        reason: format!("{response:?}"),
+    }
+}

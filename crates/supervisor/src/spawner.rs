@@ -1,0 +1,74 @@
+//! The one thread that forks.
+//!
+//! `PR_SET_PDEATHSIG` follows the thread that forked, not its process: a worker forked by a thread of
+//! the runtime would be killed when the runtime retires that thread. This one lives as long as the
+//! supervisor, and when it ends, so do the workers.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::process::Command;
+use std::sync::mpsc;
+use std::thread;
+use tokio::process::Child;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
+use crate::environment::CHANNEL_FD;
+
+/// Starts processes. Dropping it ends the thread and, by their death signal, every worker.
+#[derive(Debug)]
+pub(crate) struct Spawner {
+    orders: mpsc::Sender<Order>,
+}
+
+struct Order {
+    command: Command,
+    reply: oneshot::Sender<io::Result<Child>>,
+}
+
+impl Spawner {
+    /// Starts the thread. Its children belong to the runtime of `handle`, which reaps them.
+    pub(crate) fn start(handle: Handle) -> io::Result<Self> {
+        let reserved = reserve_low_descriptors()?;
+        let (orders, queue) = mpsc::channel::<Order>();
+        thread::Builder::new()
+            .name("spawner".to_owned())
+            .spawn(move || {
+                let _reserved = reserved;
+                let _runtime = handle.enter();
+                for Order { command, reply } in queue {
+                    let mut command = tokio::process::Command::from(command);
+                    // Nobody who asked is there to take it when this fails; the child dies by its drop.
+                    reply.send(command.kill_on_drop(true).spawn()).ok();
+                }
+            })?;
+        Ok(Self { orders })
+    }
+
+    /// Starts one process.
+    ///
+    /// Cancel safe: a process whose asker is gone is killed.
+    pub(crate) async fn spawn(&self, command: Command) -> io::Result<Child> {
+        let (reply, child) = oneshot::channel();
+        let gone = || io::Error::other("the spawning thread is gone");
+        self.orders
+            .send(Order { command, reply })
+            .map_err(|_| gone())?;
+        child.await.map_err(|_| gone())?
+    }
+}
+
+/// Occupies every free descriptor up to the highest that workers get something under: the standard library
+/// reports a failed `exec` through a pipe of its own, and in the child what is handed down must not
+/// land on that pipe's number.
+fn reserve_low_descriptors() -> io::Result<Vec<File>> {
+    let mut reserved = Vec::new();
+    loop {
+        let file = File::open("/dev/null")?;
+        if file.as_raw_fd() > CHANNEL_FD {
+            return Ok(reserved);
+        }
+        reserved.push(file);
+    }
+}

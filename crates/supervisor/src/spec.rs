@@ -1,0 +1,72 @@
+//! What the caller wants: every number resolved, every variable read.
+
+use poolwright_topology::handover::{Readiness, SlotPlan};
+use poolwright_topology::tag::{Name, SlotId};
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A fleet to be run by one supervisor.
+#[derive(Debug, Clone)]
+pub struct FleetSpec {
+    /// The apps, in the order in which they launch. Their names are distinct.
+    pub apps: Vec<AppSpec>,
+    /// The command line that ends up in [`crate::shim::exec`] with the arguments that follow it; in
+    /// practice the caller's own executable and a hidden subcommand. The program is an absolute path.
+    pub shim: Vec<OsString>,
+    /// Where the control socket goes; see [`crate::control::socket_path`]. It may hold other things.
+    pub state_dir: PathBuf,
+}
+
+/// One app: identical workers behind one listening socket.
+#[derive(Debug, Clone)]
+pub struct AppSpec {
+    /// Its name, the first half of its slots' names.
+    pub name: Name,
+    /// Program and arguments; a relative program with a `/` in it is relative to `cwd`.
+    pub command: Vec<String>,
+    /// The workers' working directory.
+    pub cwd: PathBuf,
+    /// Set for every worker, over the supervisor's own environment and under what a slot gets.
+    pub env: Vec<(String, String)>,
+    /// How many workers.
+    pub instances: u32,
+    /// The socket to bind, hold and hand down as descriptor 3. With [`Readiness::Listening`] the
+    /// workers bind it themselves, with `SO_REUSEPORT` when there are several; they get it as `HOST`
+    /// and `PORT`.
+    pub listen: Option<SocketAddr>,
+    /// How a worker shows that it serves.
+    pub ready: Readiness,
+    /// How long a worker may boot, and again how long it may launch.
+    pub ready_timeout: Duration,
+    /// How long a worker may drain; it gets the number as `DRAIN_TIMEOUT_MS`.
+    pub drain_timeout: Duration,
+    /// The declared maximum of each pool, by name.
+    pub pools: BTreeMap<String, u32>,
+    /// Whether one of the pools belongs to a DBOS executor, so that the slot is an executor id.
+    pub executor: bool,
+}
+
+impl AppSpec {
+    /// The slots of this app, lowest first.
+    pub fn slots(&self) -> impl Iterator<Item = SlotId> + '_ {
+        (0..self.instances).map(|index| SlotId::new(self.name.clone(), index))
+    }
+
+    /// Whether the supervisor holds the listening socket.
+    pub(crate) fn held_address(&self) -> Option<SocketAddr> {
+        self.listen.filter(|_| self.ready != Readiness::Listening)
+    }
+
+    pub(crate) fn plans(&self) -> impl Iterator<Item = SlotPlan> + '_ {
+        self.slots().map(|slot| SlotPlan {
+            slot,
+            readiness: self.ready,
+            ready_timeout: self.ready_timeout,
+            drain_timeout: self.drain_timeout,
+            pools: self.pools.clone(),
+        })
+    }
+}

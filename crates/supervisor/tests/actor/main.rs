@@ -1,0 +1,85 @@
+//! What the tests run as processes of their own: the shim, and a supervisor to be signalled and killed.
+//! (The workers are shell scripts, so that nothing of this crate is on their side of the channel.)
+
+use poolwright_supervisor::{AppSpec, FleetSpec, Readiness, Supervisor, shim};
+use std::ffi::OsString;
+use std::process::ExitCode;
+use std::time::Duration;
+
+fn main() -> ExitCode {
+    let mut args = std::env::args_os().skip(1);
+    let role = args.next().unwrap_or_default();
+    match role.to_str() {
+        Some("shim") => {
+            let error = shim::exec(args);
+            say(&error.to_string());
+            ExitCode::from(error.exit_code())
+        }
+        Some("supervise") => supervise(args),
+        _ => {
+            say(&format!("no such role: {}", role.display()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs two workers of the script in the second argument over the state directory in the first;
+/// every event goes to standard output as a line, the outcome last.
+#[tokio::main]
+async fn supervise(mut args: impl Iterator<Item = OsString>) -> ExitCode {
+    let state_dir = args.next().unwrap_or_default();
+    let script = args.next().unwrap_or_default();
+    let Some(spec) = spec(state_dir, script) else {
+        return ExitCode::FAILURE;
+    };
+    let (events, mut heard) = tokio::sync::mpsc::channel(64);
+    let printer = tokio::spawn(async move {
+        while let Some(event) = heard.recv().await {
+            print(&format!("{event:?}"));
+        }
+    });
+    let outcome = match Supervisor::bind(spec) {
+        Ok(supervisor) => supervisor.run(events).await,
+        Err(error) => Err(error),
+    };
+    printer.await.ok();
+    print(&format!("{outcome:?}"));
+    ExitCode::SUCCESS
+}
+
+fn spec(state_dir: OsString, script: OsString) -> Option<FleetSpec> {
+    let app = AppSpec {
+        name: "web".parse().ok()?,
+        command: vec!["sh".into(), "-c".into(), script.into_string().ok()?],
+        cwd: "/".into(),
+        env: Vec::new(),
+        instances: 2,
+        listen: Some(([127, 0, 0, 1], 0).into()),
+        ready: Readiness::Channel,
+        ready_timeout: Duration::from_secs(10),
+        drain_timeout: Duration::from_secs(30),
+        pools: [("db".to_owned(), 2)].into(),
+        executor: true,
+    };
+    Some(FleetSpec {
+        apps: vec![app],
+        shim: vec![std::env::current_exe().ok()?.into(), "shim".into()],
+        state_dir: state_dir.into(),
+    })
+}
+
+#[expect(
+    clippy::print_stderr,
+    reason = "a program that stands in for the command line"
+)]
+fn say(words: &str) {
+    eprintln!("{words}");
+}
+
+#[expect(
+    clippy::print_stdout,
+    reason = "a program that stands in for the command line"
+)]
+fn print(words: &str) {
+    println!("{words}");
+}

@@ -1,0 +1,121 @@
+//! How fleets end.
+
+use crate::run::{POLITE, run};
+use poolwright_supervisor::control::Client;
+use poolwright_supervisor::{Cause, Event, Exit, Failure, Outcome, SlotState};
+use std::time::Duration;
+
+/// Becomes what `$1` says for the slot 1, and is polite otherwise.
+fn with_a_bad_second(bad: &str) -> String {
+    format!("if [ \"$PM2_INSTANCE_ID\" = 1 ]; then\n{bad}\nfi\n{POLITE}")
+}
+
+fn failure(outcome: &Outcome) -> (&Failure, &[String]) {
+    match outcome {
+        Outcome::Failed {
+            failure,
+            last_words,
+        } => (failure, last_words),
+        Outcome::Stopped => panic!("stopped, expected a failure"),
+    }
+}
+
+#[tokio::test]
+async fn a_worker_that_fails_to_launch_ends_the_fleet_with_its_last_words() {
+    let script = with_a_bad_second(
+        r#"echo '{"type":"booted"}' >&4; read -r launch <&4
+        for n in $(seq 30); do echo "reason $n" >&2; done; exit 3"#,
+    );
+    let mut fleet = run(3, &script, |_| {});
+    let outcome = fleet.outcome().await;
+    let (failure, last_words) = failure(&outcome);
+    assert_eq!(
+        failure.to_string(),
+        "web-1 exited with code 3 while launching, without being asked to stop"
+    );
+    let expected: Vec<_> = (11..=30).map(|n| format!("reason {n}")).collect();
+    assert_eq!(last_words, expected);
+    // Every worker that was started is gone.
+    let count = |wanted: fn(&Event) -> bool| fleet.heard.iter().filter(|e| wanted(e)).count();
+    assert_eq!(count(|event| matches!(event, Event::Spawned { .. })), 3);
+    assert_eq!(count(|event| matches!(event, Event::Exited { .. })), 3);
+}
+
+#[tokio::test]
+async fn a_serving_worker_that_is_killed_ends_the_fleet() {
+    let mut fleet = run(2, POLITE, |_| {});
+    fleet.all_serving().await;
+    let pid = fleet.heard.iter().find_map(|event| match event {
+        Event::Spawned { slot, pid } if slot.index() == 1 => Some(*pid),
+        _ => None,
+    });
+    let pid = rustix::process::Pid::from_raw(pid.unwrap().try_into().unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    let outcome = fleet.outcome().await;
+    let cause = Cause::Exited {
+        state: SlotState::Serving,
+        exit: Exit::Signal(9),
+    };
+    assert_eq!(failure(&outcome).0.cause, cause);
+}
+
+#[tokio::test]
+async fn a_command_that_does_not_exist_is_named() {
+    let mut fleet = run(1, "", |spec| {
+        spec.apps[0].command = vec!["./no-such-program".into()];
+    });
+    let outcome = fleet.outcome().await;
+    let (failure, last_words) = failure(&outcome);
+    assert!(failure.to_string().contains("was not found"), "{failure}");
+    assert!(last_words[0].contains("cannot run ./no-such-program in"));
+}
+
+#[tokio::test]
+async fn a_worker_with_other_maxima_than_the_plans_is_refused() {
+    let mut fleet = run(1, POLITE, |spec| {
+        spec.apps[0].pools = [("db".to_owned(), 5)].into();
+    });
+    let outcome = fleet.outcome().await;
+    assert_eq!(
+        failure(&outcome).0.to_string(),
+        "web-0 was refused: it reports the pools db = 2, the plan says db = 5"
+    );
+}
+
+#[tokio::test]
+async fn a_worker_that_never_boots_is_given_up_after_its_ready_timeout() {
+    let mut fleet = run(1, "exec sleep 1000", |spec| {
+        spec.apps[0].ready_timeout = Duration::from_millis(100);
+    });
+    let outcome = fleet.outcome().await;
+    assert!(matches!(
+        failure(&outcome).0.cause,
+        Cause::BootTimeout { .. }
+    ));
+}
+
+#[tokio::test]
+async fn a_worker_that_does_not_drain_in_time_is_killed_with_what_it_started() {
+    let script = format!("{}\n", POLITE.replace("trap '", "trap '' TERM; : '"));
+    let mut fleet = run(1, &script, |spec| {
+        spec.apps[0].drain_timeout = Duration::ZERO;
+    });
+    fleet.all_serving().await;
+    let client = Client::connect(fleet.state_dir.path()).await.unwrap();
+    let end = client.stop(false).await.unwrap();
+    assert_eq!(end.failure, None);
+    assert_eq!(fleet.outcome().await, Outcome::Stopped);
+    assert!(
+        fleet
+            .heard
+            .iter()
+            .any(|e| matches!(e, Event::Killing { .. }))
+    );
+    assert!(fleet.heard.iter().any(|e| matches!(
+        e,
+        Event::Exited {
+            exit: Exit::Signal(9),
+            ..
+        }
+    )));
+}

@@ -1,0 +1,110 @@
+//! From start to serving.
+
+use crate::run::{POLITE, run, run_with_room};
+use poolwright_supervisor::control::Client;
+use poolwright_supervisor::{Event, Outcome, SlotState};
+use std::collections::{BTreeMap, BTreeSet};
+
+#[tokio::test]
+async fn workers_boot_together_and_launch_one_at_a_time() {
+    let mut fleet = run(3, POLITE, |_| {});
+    fleet.all_serving().await;
+    let mut launching = 0;
+    for event in &fleet.heard {
+        if let Event::Moved { from, to, .. } = event {
+            launching += i32::from(*to == SlotState::Launching);
+            launching -= i32::from(*from == SlotState::Launching);
+            assert!((0..=1).contains(&launching), "{:#?}", fleet.heard);
+        }
+    }
+    let told: BTreeSet<_> = fleet.lines().into_iter().collect();
+    let launch = |slot: &str| (slot.to_owned(), r#"told {"type":"launch"}"#.to_owned());
+    assert_eq!(told, ["web-0", "web-1", "web-2"].map(launch).into());
+}
+
+#[tokio::test]
+async fn a_worker_gets_its_identity_and_the_held_socket() {
+    let script = format!(
+        r#"
+        echo "id=$PM2_INSTANCE_ID,$NODE_APP_INSTANCE,$DBOS__VMID,$PGAPPNAME,$POOLWRIGHT_APP,$OWN"
+        echo "listen=$LISTEN_FDS,$([ "$LISTEN_PID" = $$ ] && echo mine),$DRAIN_TIMEOUT_MS"
+        echo "socket=$(readlink /proc/$$/fd/3)"
+        {POLITE}"#
+    );
+    let mut fleet = run(2, &script, |spec| {
+        spec.apps[0].env = vec![
+            ("OWN".into(), "yes".into()),
+            ("PM2_INSTANCE_ID".into(), "7".into()),
+        ];
+    });
+    fleet.all_serving().await;
+    let mut said = BTreeMap::new();
+    for (slot, line) in fleet.lines() {
+        if let Some((name, value)) = line.split_once('=') {
+            said.insert((slot, name.to_owned()), value.to_owned());
+        }
+    }
+    let of = |slot: &str, name: &str| said[&(slot.to_owned(), name.to_owned())].clone();
+    assert_eq!(of("web-0", "id"), "0,0,web-0,web-0,web,yes");
+    assert_eq!(of("web-1", "id"), "1,1,web-1,web-1,web,yes");
+    assert_eq!(of("web-1", "listen"), "1,mine,10000");
+    assert!(of("web-0", "socket").starts_with("socket:"));
+    assert_eq!(of("web-0", "socket"), of("web-1", "socket"));
+}
+
+#[tokio::test]
+async fn a_program_written_for_pm2_serves_without_being_told_to_launch() {
+    let script = r#"echo '"ready"' >&4; exec sleep 1000"#;
+    let mut fleet = run(2, script, |_| {});
+    fleet.all_serving().await;
+    let launched = |event: &Event| {
+        matches!(
+            event,
+            Event::Moved {
+                to: SlotState::Launching,
+                ..
+            }
+        )
+    };
+    assert!(!fleet.heard.iter().any(launched));
+}
+
+#[tokio::test]
+async fn a_line_that_is_no_message_is_told_and_passed_over() {
+    let script = format!(
+        r#"
+        echo 'hello' >&4
+        head -c 200000 /dev/zero | tr '\0' x >&4; echo >&4
+        {POLITE}"#
+    );
+    let mut fleet = run(1, &script, |_| {});
+    fleet.all_serving().await;
+    let bad = fleet.heard.iter().filter_map(|event| match event {
+        Event::BadLine { error, .. } => Some(error.as_str()),
+        _ => None,
+    });
+    let bad: Vec<_> = bad.collect();
+    assert_eq!(bad.len(), 2, "{bad:?}");
+    assert!(bad[0].contains("hello"), "{bad:?}");
+    assert!(bad[1].contains("200000 bytes"), "{bad:?}");
+}
+
+#[tokio::test]
+async fn a_caller_that_takes_nothing_holds_no_worker_up() {
+    let script = format!("seq 20000\n{POLITE}");
+    let mut fleet = run_with_room(1, 1, &script, |_| {});
+    // Nobody reads the events while this waits for the fleet to serve.
+    let mut client = Client::connect(fleet.state_dir.path()).await.unwrap();
+    while client.status().await.unwrap().apps[0].slots[0].state != SlotState::Serving {}
+    client.stop(false).await.unwrap();
+    assert_eq!(fleet.outcome().await, Outcome::Stopped);
+    let heard = u64::try_from(fleet.lines().len()).unwrap();
+    let dropped = fleet.heard.iter().map(|event| match event {
+        Event::OutputDropped { lines, .. } => *lines,
+        _ => 0,
+    });
+    // The worker's own line on being launched is the one after the 20000.
+    assert_eq!(heard + dropped.sum::<u64>(), 20_001);
+    assert!(heard < 20_001);
+    assert!(fleet.heard.contains(&Event::AllServing));
+}

@@ -1,0 +1,130 @@
+//! A fleet under test: its scripts, its specification, what was heard of it.
+
+use poolwright_supervisor::{AppSpec, Error, Event, FleetSpec, Outcome, Readiness, Supervisor};
+use std::path::Path;
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+/// No test waits for anything longer than this.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Says everything as the contract wants it, with `$1` for the maximum of its pool, and serves until
+/// SIGTERM.
+pub(crate) const POLITE: &str = r#"
+trap 'echo "{\"type\":\"draining\"}" >&4; exit 0' TERM
+echo '{"type":"booted"}' >&4
+read -r launch <&4
+echo "told $launch"
+echo "{\"type\":\"started\",\"pid\":$$,\"executor_id\":\"$DBOS__VMID\",\"pools\":{\"db\":2}}" >&4
+echo '{"type":"ready"}' >&4
+while :; do sleep 1000 & wait; done
+"#;
+
+pub(crate) fn actor() -> &'static str {
+    env!("CARGO_BIN_EXE_supervisor-test-actor")
+}
+
+/// One app `web` of `instances` workers that run `script`.
+pub(crate) fn spec(state_dir: &Path, instances: u32, script: &str) -> FleetSpec {
+    let app = AppSpec {
+        name: "web".parse().unwrap(),
+        command: vec!["sh".into(), "-c".into(), script.into()],
+        cwd: state_dir.to_owned(),
+        env: Vec::new(),
+        instances,
+        listen: Some(([127, 0, 0, 1], 0).into()),
+        ready: Readiness::Channel,
+        ready_timeout: Duration::from_secs(10),
+        drain_timeout: Duration::from_secs(10),
+        pools: [("db".to_owned(), 2)].into(),
+        executor: true,
+    };
+    FleetSpec {
+        apps: vec![app],
+        shim: vec![actor().into(), "shim".into()],
+        state_dir: state_dir.to_owned(),
+    }
+}
+
+/// A running fleet. Dropping it kills it.
+pub(crate) struct Running {
+    pub(crate) state_dir: TempDir,
+    pub(crate) events: mpsc::Receiver<Event>,
+    pub(crate) heard: Vec<Event>,
+    run: JoinHandle<Result<Outcome, Error>>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.run.abort();
+    }
+}
+
+/// Runs `instances` workers of `script`, after `change` has had its way with the specification.
+pub(crate) fn run(instances: u32, script: &str, change: impl FnOnce(&mut FleetSpec)) -> Running {
+    run_with_room(1024, instances, script, change)
+}
+
+/// The same with `room` for events that nobody has taken yet.
+pub(crate) fn run_with_room(
+    room: usize,
+    instances: u32,
+    script: &str,
+    change: impl FnOnce(&mut FleetSpec),
+) -> Running {
+    let state_dir = TempDir::new().unwrap();
+    let mut spec = spec(state_dir.path(), instances, script);
+    change(&mut spec);
+    let supervisor = Supervisor::bind(spec).unwrap();
+    let (sender, events) = mpsc::channel(room);
+    Running {
+        state_dir,
+        events,
+        heard: Vec::new(),
+        run: tokio::spawn(supervisor.run(sender)),
+    }
+}
+
+impl Running {
+    /// Takes events until one is as wanted.
+    pub(crate) async fn until(&mut self, wanted: impl Fn(&Event) -> bool) -> Event {
+        loop {
+            let event = timeout(PATIENCE, self.events.recv()).await;
+            let Ok(Some(event)) = event else {
+                panic!("not heard in time; heard {:#?}", self.heard);
+            };
+            self.heard.push(event.clone());
+            if wanted(&event) {
+                return event;
+            }
+        }
+    }
+
+    pub(crate) async fn all_serving(&mut self) {
+        self.until(|event| *event == Event::AllServing).await;
+    }
+
+    /// Takes events to the end.
+    pub(crate) async fn outcome(&mut self) -> Outcome {
+        let end = async {
+            while let Some(event) = self.events.recv().await {
+                self.heard.push(event);
+            }
+            (&mut self.run).await.unwrap().unwrap()
+        };
+        let outcome = timeout(PATIENCE, end).await;
+        outcome.unwrap_or_else(|_| panic!("no end in time; heard {:#?}", self.heard))
+    }
+
+    /// The lines that workers wrote so far, with their slots.
+    pub(crate) fn lines(&self) -> Vec<(String, String)> {
+        let lines = self.heard.iter().filter_map(|event| match event {
+            Event::Output { slot, line, .. } => Some((slot.to_string(), line.clone())),
+            _ => None,
+        });
+        lines.collect()
+    }
+}
