@@ -1,2 +1,29 @@
-//! Placeholder.
-fn main() {}
+//! `poolwright`: declares, plans, launches and verifies the Postgres connections of a fleet.
+
+mod cli;
+mod commands;
+mod environment;
+mod exit_codes;
+mod failure;
+mod manifest;
+mod servers;
+mod style;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    if let Some(code) = commands::exec_worker::intercept() {
+        return code;
+    }
+    let arguments = cli::Arguments::parse();
+    let outcome = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(failure::Failure::runtime)
+        .and_then(|runtime| runtime.block_on(commands::run(arguments)));
+    match outcome {
+        Ok(code) => code.into(),
+        Err(failure) => failure.report().into(),
+    }
+}

@@ -1,0 +1,271 @@
+//! `poolwright up`: plan, prepare, run, verify.
+
+use crate::cli::Place;
+use crate::commands::{exec_worker, plan, prepare, verify};
+use crate::environment::Environment;
+use crate::exit_codes::Exit;
+use crate::failure::Failure;
+use crate::manifest::{self, Declared};
+use crate::servers::{self, Control, EmbeddedFile};
+use crate::style::{self, paint};
+use clap::Args;
+use poolwright_supervisor::{
+    AppSpec, Event, FleetSpec, Outcome, Readiness, SlotState, StopReason, Stream, Supervisor,
+};
+use poolwright_topology::budget::server_of;
+use poolwright_topology::declare::{App, Ready, Topology};
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+/// How many events may wait to be printed.
+const EVENTS: usize = 256;
+
+/// How long the fleet is observed when it has become ready: twenty samples.
+const CONFIRMATION: Duration = Duration::from_secs(1);
+
+/// Run the fleet in the foreground
+///
+/// Checks the plan, prepares databases, holds the listening sockets, starts the workers and launches them one after the
+/// other; when all serve, Postgres confirms the declared connections. Without a URL for the pools an embedded server is
+/// started under .poolwright/. SIGTERM and Ctrl-C drain the fleet, a second one kills it.
+#[derive(Debug, Args)]
+pub(crate) struct Up {
+    /// Do not touch databases, roles and migrations
+    #[arg(long)]
+    no_prepare: bool,
+}
+
+impl Up {
+    pub(crate) async fn run(&self, place: &Place) -> Result<Exit, Failure> {
+        let located = manifest::locate(place)?;
+        let environment = Environment::beside(&located.folder)?;
+        let mut declared = manifest::read(located, environment)?;
+        let server = servers::embed_if_needed(&mut declared).await?;
+        let outcome = self.run_on(&declared, server.is_some()).await;
+        if let Some(server) = server.filter(|server| !server.adopted()) {
+            server
+                .stop()
+                .await
+                .map_err(Failure::source("stopping the embedded server"))?;
+        }
+        outcome
+    }
+
+    async fn run_on(&self, declared: &Declared, embedded: bool) -> Result<Exit, Failure> {
+        let topology = &declared.topology;
+        // Claimed before anything is written: of two `up` at once the second one stops here.
+        let supervisor =
+            Supervisor::bind(fleet(declared)?).map_err(Failure::source("claiming the fleet"))?;
+        let _embedded_file = embedded
+            .then(|| EmbeddedFile::write(&declared.located.state_dir, topology))
+            .transpose()?;
+
+        let plan = servers::live_plan(topology).await?;
+        anstream::eprint!("{}", plan::render(&plan));
+        if !plan.fits {
+            return Ok(Exit::Over);
+        }
+        if !self.no_prepare {
+            let mut progress = |step| prepare::print_step(&prepare::describe(&step));
+            let steps = prepare::prepare(declared, &mut progress);
+            match interruptible(steps).await? {
+                Some(done) => done?,
+                None => {
+                    return Err(Failure::said(
+                        "interrupted while preparing; no worker was started",
+                    ));
+                }
+            }
+        }
+        let mut control =
+            Control::connect(topology, |server| control_name(topology, server)).await?;
+        supervise(supervisor, &mut control, topology).await
+    }
+}
+
+/// Runs the fleet and prints what happens, to its end.
+async fn supervise(
+    supervisor: Supervisor,
+    control: &mut Control,
+    topology: &Topology,
+) -> Result<Exit, Failure> {
+    let (events, mut happened) = mpsc::channel(EVENTS);
+    let fleet = supervisor.run(events);
+    tokio::pin!(fleet);
+    let outcome = loop {
+        tokio::select! {
+            biased;
+            Some(event) = happened.recv() => {
+                print_event(&event);
+                if event == Event::AllServing {
+                    // The fleet goes on meanwhile: its events wait in the channel.
+                    let confirmation = verify::observe(control, topology, CONFIRMATION);
+                    tokio::select! {
+                        verdict = confirmation => confirm(verdict),
+                        outcome = &mut fleet => break outcome,
+                    }
+                }
+            }
+            outcome = &mut fleet => break outcome,
+        }
+    };
+    while let Ok(event) = happened.try_recv() {
+        print_event(&event);
+    }
+    match outcome.map_err(Failure::source("running the fleet"))? {
+        Outcome::Stopped => Ok(Exit::Success),
+        Outcome::Failed {
+            failure,
+            last_words,
+        } => {
+            let words: String = last_words
+                .iter()
+                .map(|line| format!("\n  | {line}"))
+                .collect();
+            Err(Failure::said(format!(
+                "{failure}; the fleet was stopped{words}"
+            )))
+        }
+    }
+}
+
+/// What Postgres says of the fleet that has just become ready. A server that does not answer now is no reason to
+/// stop a fleet that serves.
+fn confirm(verdict: Result<poolwright_topology::census::Verdict, Failure>) {
+    match verdict {
+        Ok(verdict) => anstream::print!("{}", verify::render(&verdict, CONFIRMATION)),
+        Err(failure) => {
+            failure.report();
+        }
+    }
+}
+
+/// `None` when a signal came first. The supervisor has taken the signals over already, but runs not yet.
+async fn interruptible<T>(work: impl Future<Output = T>) -> Result<Option<T>, Failure> {
+    let listen = |kind| signal(kind).map_err(Failure::source("listening for signals"));
+    let mut terminate = listen(SignalKind::terminate())?;
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    Ok(tokio::select! {
+        done = work => Some(done),
+        _ = terminate.recv() => None,
+        _ = interrupt.recv() => None,
+    })
+}
+
+/// The control connection to a server is named after the first app that has a pool there.
+fn control_name(topology: &Topology, server: &str) -> Result<String, Failure> {
+    let first = topology.pools().find(|(_, pool)| server_of(pool) == server);
+    let Some((app, _)) = first else {
+        return Err(Failure::said(format!("no app has a pool on {server}")));
+    };
+    app.control()
+        .application_name()
+        .map_err(Failure::source("naming the control connection"))
+}
+
+fn fleet(declared: &Declared) -> Result<FleetSpec, Failure> {
+    Ok(FleetSpec {
+        apps: declared
+            .topology
+            .apps
+            .iter()
+            .map(|app| app_spec(app, declared))
+            .collect(),
+        shim: exec_worker::command().map_err(Failure::source("finding this executable"))?,
+        state_dir: declared.located.state_dir.clone(),
+    })
+}
+
+fn app_spec(app: &App, declared: &Declared) -> AppSpec {
+    let mut env: BTreeMap<String, String> = declared.environment.additions();
+    // The worker gets the plan's own numbers, so that worker and plan cannot disagree.
+    let mut resolved = |variable: &Option<String>, value: u32| {
+        if let Some(name) = variable {
+            env.insert(name.clone(), value.to_string());
+        }
+    };
+    resolved(&app.instances.variable, app.instances.value.0);
+    for pool in &app.pools {
+        resolved(&pool.max.variable, pool.max.value.0);
+    }
+    for pool in &app.pools {
+        if let (Some(variable), Some(url)) = (&pool.url_variable, &pool.url) {
+            env.insert(variable.clone(), url.expose().to_owned());
+        }
+    }
+    AppSpec {
+        name: app.name.clone(),
+        command: app.command.clone(),
+        cwd: declared.located.folder.clone(),
+        env: env.into_iter().collect(),
+        instances: app.instances.value.0,
+        listen: app.listen,
+        ready: match app.ready {
+            Ready::Channel => Readiness::Channel,
+            Ready::Notify => Readiness::Notify,
+            Ready::Listening => Readiness::Listening,
+        },
+        ready_timeout: app.ready_timeout,
+        drain_timeout: app.drain_timeout,
+        pools: app
+            .pools
+            .iter()
+            .map(|pool| (pool.name.to_string(), pool.max.value.0))
+            .collect(),
+        executor: app.pools.iter().any(|pool| pool.executor),
+    }
+}
+
+/// Workers' lines go to where the worker wrote them; the supervisor's own to standard error.
+fn print_event(event: &Event) {
+    let note = |slot: &dyn std::fmt::Display, text: String| {
+        anstream::eprintln!("{} {text}", paint(style::STRONG, slot));
+    };
+    match event {
+        Event::Output {
+            slot,
+            stream: Stream::Stdout,
+            line,
+        } => anstream::println!("{} {line}", paint(style::QUIET, slot)),
+        Event::Output {
+            slot,
+            stream: Stream::Stderr,
+            line,
+        } => anstream::eprintln!("{} {line}", paint(style::QUIET, slot)),
+        Event::Holding { app, address } => note(app, format!("listens on http://{address}")),
+        Event::Spawned { slot, pid } => note(slot, format!("started as process {pid}")),
+        Event::Moved { slot, to, .. } => match to {
+            SlotState::Launching => note(slot, "launching".into()),
+            SlotState::Serving => note(slot, paint(style::GOOD, "serving")),
+            SlotState::Draining => note(slot, "draining".into()),
+            SlotState::Vacant | SlotState::Booting | SlotState::Booted => {}
+        },
+        Event::Started { .. } | Event::Gauges { .. } => {}
+        Event::AllServing => anstream::eprintln!("{}", paint(style::GOOD, "all workers serve")),
+        Event::BadLine { slot, error } => note(
+            slot,
+            format!("said on the channel what is no message: {error}"),
+        ),
+        Event::OutputDropped { slot, lines } => note(
+            slot,
+            format!("{lines} lines of output were dropped, nobody took them in time"),
+        ),
+        Event::Failed { failure, .. } => {
+            anstream::eprintln!("{} {failure}", paint(style::BAD, "failed"));
+        }
+        Event::Stopping(reason) => anstream::eprintln!(
+            "{}",
+            match reason {
+                StopReason::Signal(name) => format!("{name}: draining; a second signal kills"),
+                StopReason::SecondSignal(name) => format!("{name} again: killing"),
+                StopReason::Request => "asked to stop: draining".into(),
+                StopReason::KillRequest => "asked to stop now: killing".into(),
+            }
+        ),
+        Event::Killing { slot } => note(slot, paint(style::BAD, "does not leave, is killed")),
+        Event::Exited { slot, exit, .. } => note(slot, exit.to_string()),
+    }
+}

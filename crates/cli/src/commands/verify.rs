@@ -1,0 +1,162 @@
+//! `poolwright verify`: declared against observed, from Postgres itself.
+
+use crate::cli::Place;
+use crate::environment::Environment;
+use crate::exit_codes::Exit;
+use crate::failure::Failure;
+use crate::servers::Control;
+use crate::style::{self, paint};
+use crate::{commands, manifest};
+use clap::Args;
+use poolwright_observe::clients::Clients;
+use poolwright_topology::budget;
+use poolwright_topology::census::{Census, Verdict};
+use poolwright_topology::declare::Topology;
+use poolwright_topology::finding::{Finding, Severity};
+use poolwright_topology::tag::COMMAND;
+use std::fmt::Write;
+use std::time::Duration;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+/// How often `pg_stat_activity` is read: often enough to catch what lasts a tenth of a second, at the
+/// cost of a few milliseconds of the server's time per second.
+const INTERVAL: Duration = Duration::from_millis(50);
+
+/// Have Postgres confirm the declared connections
+///
+/// Reads pg_stat_activity every 50 ms and compares, per worker and pool, what is declared with what is there. It needs no
+/// running supervisor: a fleet under PM2 or systemd is verified the same. Exits with 4 when the declaration does not hold.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  poolwright verify                 one second
+  poolwright verify --for 10m       while a load test or a reload runs
+  poolwright verify --json | jq -e .holds")]
+pub(crate) struct Verify {
+    /// How long to observe, as in 10s or 5m
+    #[arg(long = "for", value_name = "TIME", default_value = "1s", value_parser = humantime::parse_duration)]
+    time: Duration,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Verify {
+    pub(crate) async fn run(&self, place: &Place) -> Result<Exit, Failure> {
+        let located = manifest::locate(place)?;
+        let environment =
+            Environment::beside(&located.folder)?.with_embedded(&located.state_dir)?;
+        let declared = manifest::read(located, environment)?;
+        refuse_without_urls(&declared.topology)?;
+        let mut control = Control::connect(&declared.topology, |_| Ok(COMMAND.into())).await?;
+        let verdict = observe(&mut control, &declared.topology, self.time).await?;
+        if self.json {
+            commands::print_json(&verdict)?;
+        } else {
+            anstream::print!("{}", render(&verdict, self.time));
+        }
+        Ok(if verdict.holds {
+            Exit::Success
+        } else {
+            Exit::Violated
+        })
+    }
+}
+
+fn refuse_without_urls(topology: &Topology) -> Result<(), Failure> {
+    match topology.pools().find(|(_, pool)| pool.url.is_none()) {
+        None => Ok(()),
+        Some((_, pool)) => Err(Failure::declaration(format!(
+            "no server to ask: {} is not set and no embedded server runs",
+            pool.url_variable.as_deref().unwrap_or("a pool's url")
+        ))),
+    }
+}
+
+/// Samples for `time`, at least twice: what is seen once may be a closing backend.
+pub(crate) async fn observe(
+    control: &mut Control,
+    topology: &Topology,
+    time: Duration,
+) -> Result<Verdict, Failure> {
+    let plan = budget::plan(topology, &|_| {
+        Some(budget::ServerLimits::assumed(
+            poolwright_topology::units::Connections(u32::MAX),
+        ))
+    })
+    .map_err(Failure::source("summing up the plan"))?;
+    let mut census = Census::new(topology, &plan);
+    let mut clients = Clients::default();
+    let mut ticks = interval(INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let end = Instant::now() + time;
+    let mut samples = 0;
+    while samples < 2 || Instant::now() < end {
+        ticks.tick().await;
+        let mut rows = control.sample().await?;
+        clients.identify(&mut rows);
+        census.sample(&rows);
+        samples += 1;
+    }
+    Ok(census.verdict())
+}
+
+/// The verdict as `verify` and `up` print it.
+pub(crate) fn render(verdict: &Verdict, time: Duration) -> String {
+    let heads = ["slot", "process", "pool", "declared", "peak", "now"];
+    let mut rows = vec![heads.map(str::to_owned).to_vec()];
+    for slot in &verdict.slots {
+        let pids: Vec<String> = slot.pids.iter().map(u32::to_string).collect();
+        for (index, pool) in slot.pools.iter().enumerate() {
+            let first = |text: String| if index == 0 { text } else { String::new() };
+            rows.push(vec![
+                first(slot.slot.to_string()),
+                first(if pids.is_empty() {
+                    "-".into()
+                } else {
+                    pids.join(" ")
+                }),
+                pool.pool.to_string(),
+                pool.declared.to_string(),
+                pool.peak.to_string(),
+                pool.now.to_string(),
+            ]);
+        }
+    }
+    let mut text = format!("{}\n\n", style::table(rows, &[3, 4, 5]));
+    for finding in &verdict.findings {
+        text += &render_finding(finding);
+    }
+    let (mark, word) = if verdict.holds {
+        (style::GOOD, "holds")
+    } else {
+        (style::BAD, "violated")
+    };
+    // `write!` to a String cannot fail.
+    let _infallible = writeln!(
+        text,
+        "{}: {} connections at most of {} declared, and {} of overhead, in {} samples over {}",
+        paint(mark, word),
+        verdict.peak,
+        verdict.bound,
+        verdict.overhead,
+        verdict.samples,
+        humantime::format_duration(time)
+    );
+    text
+}
+
+/// A finding with its cure.
+pub(crate) fn render_finding(finding: &Finding) -> String {
+    let (mark, word) = match finding.severity {
+        Severity::Error => (style::BAD, "error"),
+        Severity::Warning => (style::WARN, "warning"),
+        Severity::Info => (style::QUIET, "note"),
+    };
+    format!(
+        "{}: {}\n  {}\n",
+        paint(mark, word),
+        finding.message,
+        paint(style::QUIET, &finding.cure)
+    )
+}

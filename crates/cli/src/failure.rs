@@ -1,0 +1,152 @@
+//! Why a command could not do its work, with the exit code that goes with it.
+
+use crate::exit_codes::Exit;
+use crate::style;
+use miette::{GraphicalReportHandler, LabeledSpan, MietteDiagnostic, NamedSource, Report};
+use poolwright_topology::declare::Mistake;
+use std::error::Error;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+
+/// A command's end without success.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The manifest or the environment is wrong.
+    Declaration {
+        file: PathBuf,
+        text: String,
+        mistakes: Vec<Mistake>,
+    },
+    /// Anything that is said in one sentence, with its exit code.
+    Said { exit: Exit, message: String },
+    /// An error of a library, with what was being done.
+    Source {
+        doing: String,
+        source: Box<dyn Error + Send + Sync>,
+    },
+}
+
+impl Failure {
+    pub(crate) fn said(message: impl Into<String>) -> Self {
+        Self::Said {
+            exit: Exit::Failure,
+            message: message.into(),
+        }
+    }
+
+    pub(crate) fn declaration(message: impl Into<String>) -> Self {
+        Self::Said {
+            exit: Exit::Declaration,
+            message: message.into(),
+        }
+    }
+
+    pub(crate) fn runtime(source: std::io::Error) -> Self {
+        Self::source("starting the runtime")(source)
+    }
+
+    /// For `map_err`: keeps the chain of causes.
+    pub(crate) fn source<E: Error + Send + Sync + 'static>(
+        doing: impl Into<String>,
+    ) -> impl FnOnce(E) -> Self {
+        let doing = doing.into();
+        move |source| Self::Source {
+            doing,
+            source: Box::new(source),
+        }
+    }
+
+    /// Prints it to standard error and says how to exit.
+    pub(crate) fn report(&self) -> Exit {
+        match self {
+            Self::Declaration {
+                file,
+                text,
+                mistakes,
+            } => {
+                report_mistakes(file, text, mistakes);
+                Exit::Declaration
+            }
+            Self::Said { exit, message } => {
+                anstream::eprintln!(
+                    "{}error{}: {message}",
+                    style::BAD.render(),
+                    style::BAD.render_reset()
+                );
+                *exit
+            }
+            Self::Source { doing, source } => {
+                let bad = style::BAD;
+                anstream::eprintln!("{}error{}: {doing}", bad.render(), bad.render_reset());
+                let mut cause: Option<&dyn Error> = Some(source.as_ref());
+                let mut said = doing.clone();
+                while let Some(error) = cause {
+                    let text = error.to_string();
+                    // Some libraries repeat their source's text in their own.
+                    if !said.contains(&text) {
+                        anstream::eprintln!("  because {text}");
+                    }
+                    said = text;
+                    cause = error.source();
+                }
+                Exit::Failure
+            }
+        }
+    }
+}
+
+/// All mistakes at once: one line each, and on a terminal the places in the file as well.
+fn report_mistakes(file: &Path, text: &str, mistakes: &[Mistake]) {
+    let count = match mistakes.len() {
+        1 => "1 mistake".to_owned(),
+        n => format!("{n} mistakes"),
+    };
+    let bad = style::BAD;
+    anstream::eprintln!(
+        "{}error{}: {count} in {} and its environment; nothing was opened",
+        bad.render(),
+        bad.render_reset(),
+        file.display()
+    );
+    for mistake in mistakes {
+        let (line, column) = position(text, mistake.span.start);
+        anstream::eprintln!("  {}:{line}:{column}: {mistake}", file.display());
+    }
+    if std::io::stderr().is_terminal() {
+        let labels = mistakes.iter().map(|mistake| {
+            LabeledSpan::new_with_span(
+                Some(format!("found {}", mistake.found)),
+                mistake.span.start
+                    ..mistake
+                        .span
+                        .end
+                        .max(mistake.span.start + 1)
+                        .min(text.len().max(1)),
+            )
+        });
+        let diagnostic = MietteDiagnostic::new(count).with_labels(labels);
+        let report = Report::new(diagnostic).with_source_code(NamedSource::new(
+            file.display().to_string(),
+            text.to_owned(),
+        ));
+        let mut picture = String::new();
+        let handler = GraphicalReportHandler::new();
+        if handler.render_report(&mut picture, report.as_ref()).is_ok() {
+            anstream::eprintln!("\n{picture}");
+        }
+    }
+}
+
+/// Line and column of a byte, both from 1, the column in characters.
+fn position(text: &str, byte: usize) -> (usize, usize) {
+    let before = text.get(..byte).unwrap_or(text);
+    let line = before.matches('\n').count() + 1;
+    let column = before
+        .rsplit('\n')
+        .next()
+        .unwrap_or_default()
+        .chars()
+        .count()
+        + 1;
+    (line, column)
+}

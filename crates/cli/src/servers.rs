@@ -1,0 +1,206 @@
+//! The servers behind a topology: those that URLs name, or an embedded one for pools without a URL.
+
+use crate::environment::EMBEDDED_FILE;
+use crate::failure::Failure;
+use crate::manifest::Declared;
+use poolwright_embedded::{Options, Server};
+use poolwright_observe::{census, connect, limits};
+use poolwright_topology::budget::{self, Plan, ServerLimits, server_of};
+use poolwright_topology::census::{Backend, Census, Owner};
+use poolwright_topology::declare::{DatabaseUrl, Topology};
+use poolwright_topology::units::Connections;
+use sqlx::postgres::PgConnection;
+use std::collections::BTreeMap;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+/// Starts an embedded server when no pool has a URL, and fills in the URLs. `None` when all have one.
+///
+/// Some with and some without is refused: half a fleet on a throw-away server is nobody's intention.
+pub(crate) async fn embed_if_needed(declared: &mut Declared) -> Result<Option<Server>, Failure> {
+    let missing: Vec<String> = declared
+        .topology
+        .pools()
+        .filter(|(_, pool)| pool.url.is_none())
+        .map(|(app, pool)| match &pool.url_variable {
+            Some(variable) => variable.clone(),
+            None => format!("url of [apps.{}.pools.{}]", app.name, pool.name),
+        })
+        .collect();
+    if missing.is_empty() {
+        return Ok(None);
+    }
+    if missing.len() < declared.topology.pools().count() {
+        return Err(Failure::declaration(format!(
+            "{}: not set, while other pools have a URL; expected a URL for every pool, or for none to get an embedded server",
+            missing.join(", ")
+        )));
+    }
+    let folder = declared.located.state_dir.join("postgres");
+    let server = Server::start(Options::development(folder))
+        .await
+        .map_err(Failure::source("starting the embedded Postgres server"))?;
+    fill_in(&mut declared.topology, &server)?;
+    Ok(Some(server))
+}
+
+/// Every role gets the server's own password: the server is private to this user, and listens on the loopback only.
+fn fill_in(topology: &mut Topology, server: &Server) -> Result<(), Failure> {
+    let parse = |url: &str| {
+        DatabaseUrl::parse(url).map_err(Failure::source("naming a database of the embedded server"))
+    };
+    for app in &mut topology.apps {
+        for pool in &mut app.pools {
+            let url = format!(
+                "postgres://{}:{}@127.0.0.1:{}/{}",
+                pool.role,
+                server.password(),
+                server.port(),
+                pool.database
+            );
+            pool.url = Some(parse(&url)?);
+        }
+    }
+    topology.prepare.url = Some(parse(&server.url("postgres"))?);
+    Ok(())
+}
+
+/// Leaves the URLs of an embedded server where `plan` and `verify` find them; removed when dropped.
+#[derive(Debug)]
+pub(crate) struct EmbeddedFile(std::path::PathBuf);
+
+impl EmbeddedFile {
+    pub(crate) fn write(state_dir: &Path, topology: &Topology) -> Result<Self, Failure> {
+        use std::io::Write;
+        let path = state_dir.join(EMBEDDED_FILE);
+        let failed = || Failure::source(format!("writing {}", path.display()));
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(state_dir)
+            .map_err(failed())?;
+        // Made anew: an existing file would keep its mode.
+        let _absent = std::fs::remove_file(&path);
+        let mut file = std::fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(failed())?;
+        for (name, url) in url_variables(topology) {
+            writeln!(file, "{name}={url}").map_err(failed())?;
+        }
+        Ok(Self(path))
+    }
+}
+
+impl Drop for EmbeddedFile {
+    fn drop(&mut self) {
+        let _gone = std::fs::remove_file(&self.0);
+    }
+}
+
+/// The URLs by the variables that the manifest names for them.
+pub(crate) fn url_variables(topology: &Topology) -> BTreeMap<String, String> {
+    let pools = topology
+        .pools()
+        .map(|(_, pool)| (&pool.url_variable, &pool.url));
+    let prepare = (&topology.prepare.url_variable, &topology.prepare.url);
+    pools
+        .chain([prepare])
+        .filter_map(|(variable, url)| Some((variable.clone()?, url.as_ref()?.expose().to_owned())))
+        .collect()
+}
+
+/// One URL per server: the administrator's where it reaches it, else the first pool's.
+pub(crate) fn administrators(topology: &Topology) -> BTreeMap<String, DatabaseUrl> {
+    let mut urls = BTreeMap::new();
+    for (_, pool) in topology.pools() {
+        let Some(url) = &pool.url else { continue };
+        let admin = topology
+            .prepare
+            .url
+            .as_ref()
+            .filter(|admin| admin.same_server(url));
+        urls.entry(server_of(pool))
+            .or_insert_with(|| admin.unwrap_or(url).clone());
+    }
+    urls
+}
+
+/// The budget against the servers' live limits.
+pub(crate) async fn live_plan(topology: &Topology) -> Result<Plan, Failure> {
+    let mut connections =
+        Control::connect(topology, |_| Ok(poolwright_topology::tag::COMMAND.into())).await?;
+    connections.plan(topology).await
+}
+
+/// One connection to each server.
+pub(crate) struct Control {
+    by_server: BTreeMap<String, PgConnection>,
+}
+
+impl Control {
+    /// Connects to every server, under the name that `name` gives for it.
+    pub(crate) async fn connect(
+        topology: &Topology,
+        name: impl Fn(&str) -> Result<String, Failure>,
+    ) -> Result<Self, Failure> {
+        let mut by_server = BTreeMap::new();
+        for (server, url) in administrators(topology) {
+            let connection = match connect::connect(&url, &name(&server)?).await {
+                Ok(connection) => connection,
+                // The administrator's own database is the one that always exists before `prepare`.
+                Err(error) if error.code().as_deref() == Some("3D000") => {
+                    connect::connect(&url.with_database("postgres"), &name(&server)?)
+                        .await
+                        .map_err(|_| Failure::source("reaching the server")(error))?
+                }
+                Err(error) => return Err(Failure::source("reaching the server")(error)),
+            };
+            by_server.insert(server, connection);
+        }
+        Ok(Self { by_server })
+    }
+
+    /// The budget against what the servers say now.
+    pub(crate) async fn plan(&mut self, topology: &Topology) -> Result<Plan, Failure> {
+        let mut found: BTreeMap<String, ServerLimits> = BTreeMap::new();
+        for (server, connection) in &mut self.by_server {
+            let limits = limits::limits(connection)
+                .await
+                .map_err(Failure::source(format!("asking {server}")))?;
+            found.insert(server.clone(), limits);
+        }
+        let plan = budget::plan(topology, &|server| found.get(server).cloned())
+            .map_err(Failure::source("summing up the plan"))?;
+        let ours = Census::new(topology, &plan);
+        for (server, connection) in &mut self.by_server {
+            let rows = census::sample(connection)
+                .await
+                .map_err(Failure::source(format!("asking {server}")))?;
+            let others = rows
+                .iter()
+                .filter(|row| matches!(ours.attribute(row), Owner::Foreign | Owner::Starting))
+                .count();
+            if let Some(limits) = found.get_mut(server) {
+                limits.others = Connections(u32::try_from(others).unwrap_or(u32::MAX));
+            }
+        }
+        budget::plan(topology, &|server| found.get(server).cloned())
+            .map_err(Failure::source("summing up the plan"))
+    }
+
+    /// One sample of every server, as one list.
+    pub(crate) async fn sample(&mut self) -> Result<Vec<Backend>, Failure> {
+        let mut rows = Vec::new();
+        for (server, connection) in &mut self.by_server {
+            rows.extend(
+                census::sample(connection)
+                    .await
+                    .map_err(Failure::source(format!("asking {server}")))?,
+            );
+        }
+        Ok(rows)
+    }
+}
