@@ -13,8 +13,9 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry};
 
-/// Statements are never logged, whatever the level: they would carry the tenants' data.
-const DEFAULT_FILTER: &str = "info,sqlx=warn,sea_orm=warn";
+/// Below `warn` the libraries speak of every statement and every executor; what an operator needs to
+/// know of those, the worker says itself.
+const DEFAULT_FILTER: &str = "info,dbos=warn,sqlx=warn,sea_orm=warn";
 
 struct JsonLines;
 
