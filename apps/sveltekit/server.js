@@ -38,7 +38,8 @@ process.prependListener('disconnect', () => {
 });
 
 try {
-	const { handler } = await import('./build/handler.js');
+	/** @type {{ handler: import('node:http').RequestListener extends (...a: infer A) => unknown ? (...a: [...A, () => void]) => void : never }} */
+	const { handler } = await import(new URL('build/handler.js', import.meta.url).href);
 	slot = Reflect.get(globalThis, Symbol.for('order-desk.worker'));
 	const worker = startedWorker();
 	server = new DrainingServer((request, response) => {

@@ -2,7 +2,7 @@ import { dev } from '$app/env';
 import { ApiError, asApiError, errorResponse } from '#server/errors.ts';
 import { identity } from '#server/identity.ts';
 import { startWorker } from '#server/worker.ts';
-import type { Handle, HandleServerError, ServerInit } from '@sveltejs/kit';
+import type { Handle, HandleServerError, ServerInit } from '@sveltejs/kit/hooks';
 
 /** The one side effect of loading the application: the worker starts before the first request. */
 export const init: ServerInit = async () => {

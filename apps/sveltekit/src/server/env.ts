@@ -55,7 +55,7 @@ function describe({ variable, found, expected }: EnvironmentMistake): string {
  */
 export function withoutPassword(text: string): string {
 	return text
-		.replace(/(^|\/\/)([^:@/]*):.*@/s, '$1$2:***@')
+		.replace(/^([a-z][a-z0-9+.-]*:\/\/)?([^:@/]*):.*@/is, '$1$2:***@')
 		.replace(/([?&](?:ssl)?password=)[^&]*/gi, '$1***');
 }
 
