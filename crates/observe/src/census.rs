@@ -5,7 +5,7 @@ use poolwright_topology::census::Backend;
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{Row, query};
 
-/// Every backend but the one that asks.
+/// Every backend, the one that asks among them: it takes a connection like any other.
 ///
 /// What the role may not see arrives as NULL and stays `None`: nothing is filtered in SQL, where a
 /// comparison with NULL would silently drop the row. Cancel safe: reads only.
@@ -22,8 +22,7 @@ pub async fn sample(connection: &mut PgConnection) -> Result<Vec<Backend>, Error
                 state, backend_type, leader_pid,
                 CASE WHEN client_port > 0 THEN host(client_addr) END AS client_host,
                 client_port
-         FROM pg_stat_activity
-         WHERE pid <> pg_backend_pid()",
+         FROM pg_stat_activity",
     )
     .fetch_all(connection)
     .await

@@ -69,7 +69,10 @@ impl Preparation {
     ///
     /// # Errors
     /// [`Error`] when the server cannot be reached.
-    pub async fn begin(admin: &DatabaseUrl, progress: &mut dyn FnMut(Step)) -> Result<Self, Error> {
+    pub async fn begin(
+        admin: &DatabaseUrl,
+        progress: &mut (dyn FnMut(Step) + Send),
+    ) -> Result<Self, Error> {
         // Advisory locks are per database: every host has to lock in the same one, and the URL's own may
         // not exist yet.
         let maintenance = connect(&admin.with_database("postgres"), COMMAND).await;
@@ -109,7 +112,7 @@ impl Preparation {
         &mut self,
         topology: &Topology,
         base: &Path,
-        progress: &mut dyn FnMut(Step),
+        progress: &mut (dyn FnMut(Step) + Send),
     ) -> Result<(), Error> {
         let pools: Vec<(&Pool, &DatabaseUrl)> = topology
             .pools()
@@ -152,7 +155,7 @@ impl Preparation {
     async fn role(
         &mut self,
         url: &DatabaseUrl,
-        progress: &mut dyn FnMut(Step),
+        progress: &mut (dyn FnMut(Step) + Send),
     ) -> Result<(), Error> {
         let name = url.user();
         if self
@@ -182,7 +185,7 @@ impl Preparation {
         &mut self,
         pool: &Pool,
         url: &DatabaseUrl,
-        progress: &mut dyn FnMut(Step),
+        progress: &mut (dyn FnMut(Step) + Send),
     ) -> Result<(), Error> {
         let name = url.database();
         if self
@@ -207,7 +210,7 @@ impl Preparation {
         &mut self,
         url: &DatabaseUrl,
         folder: &Path,
-        progress: &mut dyn FnMut(Step),
+        progress: &mut (dyn FnMut(Step) + Send),
     ) -> Result<(), Error> {
         let failed = |source| Error::Migrate {
             folder: folder.display().to_string(),
@@ -238,7 +241,7 @@ impl Preparation {
         &mut self,
         role: &str,
         group: &str,
-        progress: &mut dyn FnMut(Step),
+        progress: &mut (dyn FnMut(Step) + Send),
     ) -> Result<(), Error> {
         let doing = format!("making \"{role}\" a member of \"{group}\"");
         let member: bool = query("SELECT pg_has_role($1::name, $2::name, 'MEMBER') AS member")

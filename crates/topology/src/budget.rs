@@ -15,6 +15,9 @@ use serde::Serialize;
 /// The control connections that a supervisor holds per server.
 pub const CONTROL_CONNECTIONS: Connections = Connections(1);
 
+/// What stands for the server of pools without a URL.
+pub const EMBEDDED: &str = "embedded";
+
 /// What one server allows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ServerLimits {
@@ -163,7 +166,7 @@ impl Constraint {
 pub fn server_of(pool: &Pool) -> String {
     pool.url
         .as_ref()
-        .map_or_else(|| "embedded".into(), crate::declare::DatabaseUrl::server)
+        .map_or_else(|| EMBEDDED.into(), crate::declare::DatabaseUrl::server)
 }
 
 /// The servers of a topology, in the order in which pools name them.

@@ -82,6 +82,13 @@ pub(crate) fn render(plan: &budget::Plan) -> String {
     text
 }
 
+fn shown(server: &str) -> &str {
+    match server {
+        budget::EMBEDDED => "an embedded server",
+        other => other,
+    }
+}
+
 fn render_server(text: &mut String, server: &ServerPlan) {
     let needed = server.bound.0.saturating_add(server.overhead.0);
     let mut rows: Vec<Vec<String>> = Vec::new();
@@ -129,7 +136,7 @@ fn render_server(text: &mut String, server: &ServerPlan) {
     let _infallible = writeln!(
         text,
         "{}\n\n{}\n",
-        paint(style::STRONG, format!("Plan for {}", server.server)),
+        paint(style::STRONG, format!("Plan for {}", shown(&server.server))),
         style::table(rows, &[2])
     );
     for constraint in server.constraints.iter().skip(1) {

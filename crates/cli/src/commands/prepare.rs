@@ -74,7 +74,7 @@ pub(crate) fn print_step(said: &str) {
 /// Prepares every server, then runs the manifest's commands, all under the locks.
 pub(crate) async fn prepare(
     declared: &Declared,
-    progress: &mut dyn FnMut(Step),
+    progress: &mut (dyn FnMut(Step) + Send),
 ) -> Result<(), Failure> {
     let Declared {
         located, topology, ..
