@@ -7,6 +7,7 @@ use crate::environment::{self, CHANNEL_FD, LISTENER_FD};
 use crate::event::{Event, LAST_WORDS, MAX_OUTPUT_LINE, Stream};
 use crate::lines::BoundedLines;
 use crate::listener::Held;
+use crate::probe;
 use crate::shim;
 use crate::spawner::Spawner;
 use crate::spec::AppSpec;
@@ -98,7 +99,9 @@ impl Worker {
             dropped: AtomicU64::new(0),
             last_words: Arc::clone(&last_words),
         };
-        tokio::spawn(attend(Arc::new(attendant), child, group, from_worker));
+        let probed = app.probed_port().map(|port| (pid, port));
+        let attendant = Arc::new(attendant);
+        tokio::spawn(attend(attendant, child, group, from_worker, probed));
         Ok(Self {
             pid,
             group,
@@ -176,12 +179,13 @@ struct Attendant {
     last_words: Arc<Mutex<VecDeque<String>>>,
 }
 
-/// From a worker's start to its end.
+/// From a worker's start to its end; `probed` is the process group and the port to be seen listening.
 async fn attend(
     attendant: Arc<Attendant>,
     mut child: Child,
     group: Option<Pid>,
     from_worker: OwnedReadHalf,
+    probed: Option<(u32, u16)>,
 ) {
     let mut readers = JoinSet::new();
     readers.spawn(read_channel(Arc::clone(&attendant), from_worker));
@@ -191,7 +195,10 @@ async fn attend(
     if let Some(stderr) = child.stderr.take() {
         readers.spawn(read_output(Arc::clone(&attendant), stderr, Stream::Stderr));
     }
-    let status = child.wait().await;
+    let status = tokio::select! {
+        status = child.wait() => status,
+        () = tell_when_listening(&attendant, probed) => child.wait().await,
+    };
     // What the worker started and left behind has no slot to be in.
     signal_group(group, Signal::KILL);
     let drained = async { while readers.join_next().await.is_some() {} };
@@ -213,6 +220,14 @@ fn how(status: ExitStatus) -> Exit {
         Some(signal) => Exit::Signal(signal),
         None => Exit::Code(status.code().unwrap_or(-1)),
     }
+}
+
+async fn tell_when_listening(attendant: &Attendant, probed: Option<(u32, u16)>) {
+    match probed {
+        Some((group, port)) => probe::listens(group, port).await,
+        None => std::future::pending().await,
+    }
+    attendant.tell(Told::Happened(SlotEvent::SeenReady)).await;
 }
 
 async fn read_channel(attendant: Arc<Attendant>, from_worker: OwnedReadHalf) {

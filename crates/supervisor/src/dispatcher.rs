@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::event::{Event, Outcome, StopReason};
 use crate::listener::Held;
 use crate::spawner::Spawner;
-use crate::spec::FleetSpec;
+use crate::spec::{AppSpec, FleetSpec};
 use poolwright_topology::channel::{FromWorker, Gauge, ToWorker};
 use poolwright_topology::handover::{
     self, Action, Failure, Fleet, Moment, Readiness, SlotEvent, SlotState,
@@ -53,10 +53,8 @@ impl Supervisor {
     /// # Errors
     /// [`Error`]; nothing is left behind then.
     pub fn bind(spec: FleetSpec) -> Result<Self, Error> {
-        if let Some(app) = spec.apps.iter().find(|app| app.ready == Readiness::Notify) {
-            return Err(Error::NotifyUnsupported {
-                app: app.name.clone(),
-            });
+        for app in &spec.apps {
+            readiness_can_be_seen(app)?;
         }
         // First the claim: a fleet that runs already is the better explanation of a taken address.
         let control = ControlSocket::bind(&spec.state_dir)?;
@@ -442,7 +440,9 @@ impl Dispatcher {
                 .filter_map(|slot| {
                     let state = *states.get(&slot)?;
                     let known = self.slots.get(&slot)?;
-                    Some(known.status(slot, state, app.pools.clone()))
+                    let mut status = known.status(slot, state, app.pools.clone());
+                    status.executor_id = status.executor_id.filter(|_| app.executor);
+                    Some(status)
                 })
                 .collect(),
         });
@@ -484,6 +484,17 @@ impl Slot {
             pools,
             gauges: self.gauges.clone(),
         }
+    }
+}
+
+fn readiness_can_be_seen(app: &AppSpec) -> Result<(), Error> {
+    let app_name = || app.name.clone();
+    match app.ready {
+        Readiness::Notify => Err(Error::NotifyUnsupported { app: app_name() }),
+        Readiness::Listening if matches!(app.probed_port(), None | Some(0)) => {
+            Err(Error::NothingToSee { app: app_name() })
+        }
+        Readiness::Channel | Readiness::Listening => Ok(()),
     }
 }
 

@@ -68,6 +68,14 @@ pub enum Error {
         /// The app.
         app: Name,
     },
+    /// A program that shall be seen listening, nobody says where.
+    #[error(
+        "the app {app} has ready = \"listening\" and no port to listen on, expected `listen` with a port other than 0"
+    )]
+    NothingToSee {
+        /// The app.
+        app: Name,
+    },
     /// The system refuses a thread, a signal handler or a socket.
     #[error("cannot set up the supervisor")]
     Setup(#[source] io::Error),

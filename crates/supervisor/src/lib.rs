@@ -22,8 +22,10 @@
 //! | `attendant` | one worker: its channel, its output, its end |
 //! | `environment` | the variables of a worker |
 //! | `listener` | the sockets that are held through everything |
+//! | `probe` | seeing that a foreign program listens |
 //!
-//! Linux first: that no worker outlives its supervisor rests on `PR_SET_PDEATHSIG` ([`shim`]).
+//! Linux first: that no worker outlives its supervisor rests on `PR_SET_PDEATHSIG` ([`shim`]),
+//! and seeing a program listen on `/proc` (`probe`).
 
 mod attendant;
 pub mod control;
@@ -33,6 +35,7 @@ mod error;
 pub mod event;
 mod lines;
 mod listener;
+mod probe;
 pub mod shim;
 mod spawner;
 pub mod spec;

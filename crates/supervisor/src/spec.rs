@@ -60,6 +60,14 @@ impl AppSpec {
         self.listen.filter(|_| self.ready != Readiness::Listening)
     }
 
+    /// The port on which a worker is to be seen listening.
+    pub(crate) fn probed_port(&self) -> Option<u16> {
+        let listening = self.ready == Readiness::Listening;
+        self.listen
+            .filter(|_| listening)
+            .map(|address| address.port())
+    }
+
     pub(crate) fn plans(&self) -> impl Iterator<Item = SlotPlan> + '_ {
         self.slots().map(|slot| SlotPlan {
             slot,

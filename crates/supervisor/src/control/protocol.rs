@@ -94,7 +94,7 @@ pub struct SlotStatus {
     pub pid: Option<u32>,
     /// How often its process was started again.
     pub restarts: u32,
-    /// The executor id that its worker reported.
+    /// The executor id that its worker reported; none where no pool belongs to an executor.
     pub executor_id: Option<String>,
     /// The declared maximum of each pool, by name.
     pub pools: BTreeMap<String, u32>,

@@ -80,3 +80,16 @@ async fn an_address_in_use_is_named_before_any_worker_starts() {
     let error = Supervisor::bind(spec).unwrap_err();
     assert!(error.to_string().contains(&address.to_string()), "{error}");
 }
+
+#[tokio::test]
+async fn a_state_directory_too_long_for_a_socket_is_served_from_a_short_path() {
+    let root = TempDir::new().unwrap();
+    let state_dir = root.path().join("deep/".repeat(30));
+    let supervisor = Supervisor::bind(spec(&state_dir, 1, POLITE)).unwrap();
+    let path = socket_path(&state_dir);
+    assert!(path.exists() && !path.starts_with(root.path()));
+    Client::connect(&state_dir).await.unwrap();
+    drop(supervisor);
+    assert!(!path.exists());
+    std::fs::remove_file(path.with_extension("lock")).unwrap();
+}

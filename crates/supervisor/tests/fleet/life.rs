@@ -1,9 +1,12 @@
 //! From start to serving.
 
-use crate::run::{POLITE, run, run_with_room};
+use crate::run::{POLITE, actor, run, run_with_room};
 use poolwright_supervisor::control::Client;
-use poolwright_supervisor::{Event, Outcome, SlotState};
+use poolwright_supervisor::{Event, Outcome, Readiness, SlotState};
+use socket2::{Domain, Socket, Type};
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use tokio::net::TcpStream;
 
 #[tokio::test]
 async fn workers_boot_together_and_launch_one_at_a_time() {
@@ -67,6 +70,24 @@ async fn a_program_written_for_pm2_serves_without_being_told_to_launch() {
         )
     };
     assert!(!fleet.heard.iter().any(launched));
+}
+
+#[tokio::test]
+async fn a_program_that_binds_its_own_port_serves_when_it_is_seen_listening() {
+    // Reserved beside the workers' sockets and never listened on, so that nobody else gets the port.
+    let reserved = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    reserved.set_reuse_port(true).unwrap();
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    reserved.bind(&any.into()).unwrap();
+    let address = reserved.local_addr().unwrap().as_socket();
+    let mut fleet = run(2, "", |spec| {
+        let app = &mut spec.apps[0];
+        app.command = vec![actor().into(), "listen".into()];
+        app.ready = Readiness::Listening;
+        app.listen = address;
+    });
+    fleet.all_serving().await;
+    TcpStream::connect(address.unwrap()).await.unwrap();
 }
 
 #[tokio::test]

@@ -2,7 +2,9 @@
 //! (The workers are shell scripts, so that nothing of this crate is on their side of the channel.)
 
 use poolwright_supervisor::{AppSpec, FleetSpec, Readiness, Supervisor, shim};
+use socket2::{Domain, Socket, Type};
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -16,8 +18,35 @@ fn main() -> ExitCode {
             ExitCode::from(error.exit_code())
         }
         Some("supervise") => supervise(args),
+        Some("listen") => listen(),
         _ => {
             say(&format!("no such role: {}", role.display()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A foreign program: binds where `HOST` and `PORT` say, beside its likes, and speaks no channel.
+fn listen() -> ExitCode {
+    let variable = |name| std::env::var(name).unwrap_or_default();
+    let Ok(address) = format!("{}:{}", variable("HOST"), variable("PORT")).parse::<SocketAddr>()
+    else {
+        return ExitCode::FAILURE;
+    };
+    let bound = Socket::new(Domain::IPV4, Type::STREAM, None).and_then(|socket| {
+        socket.set_reuse_port(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(16)?;
+        Ok(socket)
+    });
+    match bound {
+        Ok(socket) => loop {
+            if socket.accept().is_err() {
+                return ExitCode::FAILURE;
+            }
+        },
+        Err(error) => {
+            say(&error.to_string());
             ExitCode::FAILURE
         }
     }
