@@ -1,0 +1,83 @@
+# Poolwright. `make` lists the targets; `make demo` and `make test` need nothing but a Rust toolchain.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+STACK ?= axum
+PORT ?= 3000
+export ORDER_DESK_LISTEN ?= 127.0.0.1:$(PORT)
+POOLWRIGHT := target/release/poolwright
+NODE_MODULES := apps/sveltekit/node_modules/.package-lock.json
+PAGE := apps/sveltekit/build/handler.js
+PAGE_SOURCES := $(shell find apps/sveltekit/src apps/sveltekit/static apps/sveltekit/prisma -type f -not -path '*/generated/*' 2>/dev/null) \
+	apps/sveltekit/package.json apps/sveltekit/vite.config.ts
+
+.PHONY: help
+help: ## List the targets
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: demo-$(STACK) ## Run the fleet on an embedded Postgres (STACK=axum or sveltekit, PORT=3000)
+
+.PHONY: demo-axum
+demo-axum: setup-postgres
+	cargo build --release -p poolwright -p order-desk-axum
+	$(POOLWRIGHT) --file apps/axum/poolwright.toml up
+
+.PHONY: demo-sveltekit
+demo-sveltekit: setup-postgres $(PAGE)
+	cargo build --release -p poolwright
+	$(POOLWRIGHT) --file apps/sveltekit/poolwright.toml up
+
+.PHONY: test
+test: setup lint build ## Do all the set-up and run every test
+	cargo nextest run --workspace
+	cargo test --workspace --doc --quiet
+	cd apps/sveltekit && npm test
+
+.PHONY: lint
+lint: setup-tools $(NODE_MODULES) ## Check format, lints, dependency rules, licences and types
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --quiet -- --deny warnings
+	scripts/check-dependencies
+	cargo deny --log-level error check bans licenses sources
+	cd apps/sveltekit && npm run check
+
+.PHONY: build
+build: $(PAGE) ## Build everything that the tests run
+	cargo build --workspace --bins
+
+.PHONY: bench
+bench: setup $(PAGE) ## Measure both stacks side by side and write docs/benchmarks.md
+	cargo build --release --workspace --bins
+	target/release/bench
+
+.PHONY: setup
+setup: setup-postgres setup-browser setup-tools $(NODE_MODULES) ## Install what is missing
+
+.PHONY: setup-postgres
+setup-postgres:
+	@scripts/setup postgres
+
+.PHONY: setup-browser
+setup-browser:
+	@scripts/setup browser
+
+.PHONY: setup-tools
+setup-tools:
+	@scripts/setup tools
+
+$(NODE_MODULES): apps/sveltekit/package.json apps/sveltekit/package-lock.json
+	@scripts/setup node
+	cd apps/sveltekit && npm ci --no-audit --no-fund
+	@touch $@
+
+$(PAGE): $(NODE_MODULES) $(PAGE_SOURCES)
+	cd apps/sveltekit && npm run build
+	@touch $@
+
+.PHONY: clean
+clean: ## Remove what was built (databases of the demo stay)
+	cargo clean
+	rm -rf apps/sveltekit/build apps/sveltekit/.svelte-kit apps/sveltekit/node_modules artifacts
