@@ -1,1 +1,14 @@
 //! What must be seen: every claim about the order desk, on both stacks, under both process managers.
+//!
+//! Each test has a Postgres, a port and state directories of its own, all of them gone afterwards.
+
+mod bound;
+mod cold_start;
+mod dotenv;
+mod environment;
+mod identity;
+mod metrics;
+mod page;
+mod plan;
+mod tenants;
+mod verify;
