@@ -137,7 +137,7 @@ impl Executor {
             let name = self.settings.identity.dbos_name();
             return Err(LaunchError::Launch {
                 executor_id: self.settings.identity.executor_id(),
-                cause: refusal(&self.settings.url, name).await,
+                cause: refusal(&self.settings.url, name, self.settings.max).await,
                 source: Box::new(source),
             });
         }

@@ -5,6 +5,7 @@
 //! refusal, to the start of the process.
 
 use crate::settings::DatabaseUrl;
+use futures::future::{join_all, try_join_all};
 use sea_orm::{DatabaseConnection, SqlxPostgresConnector};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection};
@@ -76,8 +77,9 @@ impl OrmPool {
             .map_err(|source| PoolError::Url { pool: POOL, source })?;
         let opened = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&opened);
-        let builder = PgPoolOptions::new()
-            .min_connections(max)
+        let pool = PgPoolOptions::new()
+            // No `min_connections`: the pool would fill itself in the background, count connections
+            // that are still being opened as open, and keep a refusal to itself.
             .max_connections(max)
             // Either would close connections that nobody asked to close.
             .idle_timeout(None)
@@ -92,18 +94,23 @@ impl OrmPool {
             .after_connect(move |_, _| {
                 counter.fetch_add(1, Ordering::Relaxed);
                 Box::pin(async { Ok(()) })
+            })
+            .connect_lazy_with(options);
+        // All at once, and none given back before the last has come: so each is a connection of its
+        // own, and the pool is full when this is done.
+        if let Err(source) = try_join_all((0..max).map(|_| pool.acquire())).await {
+            pool.close().await;
+            let cause = match source {
+                sqlx::Error::PoolTimedOut => refusal(url, application_name, max).await,
+                _ => None,
+            };
+            return Err(PoolError::Open {
+                pool: POOL,
+                max,
+                cause: cause.unwrap_or_else(|| explain(&source)),
+                source,
             });
-        let pool = match builder.clone().connect_with(options.clone()).await {
-            Ok(pool) => pool,
-            Err(source) => {
-                return Err(PoolError::Open {
-                    pool: POOL,
-                    max,
-                    cause: cause(&options, &source).await,
-                    source,
-                });
-            }
-        };
+        }
         Ok(Self {
             orm: SqlxPostgresConnector::from_sqlx_postgres_pool(pool.clone()),
             pool,
@@ -135,27 +142,33 @@ impl OrmPool {
         self.pool.options().get_max_connections()
     }
 
-    /// Opens what was lost since, so that a pool without traffic is full again too.
+    /// Finds out what was lost since and opens it again, so that a pool without traffic is full too.
     ///
-    /// Holds what is idle meanwhile, or the pool would lend that out again instead of opening
-    /// another. Cancel safe.
+    /// Holds what is idle meanwhile: for a round trip, or up to [`TEST_TIMEOUT`] when one of them
+    /// does not answer. Let go before, an idle connection would be lent out again where another
+    /// is to be opened. Cancel safe.
     pub async fn refill(&self) {
-        if self.pool.size() >= self.max() {
-            return;
+        let mut idle = Vec::new();
+        while let Some(connection) = self.pool.try_acquire() {
+            idle.push(connection);
         }
-        let mut held = Vec::new();
-        while let Some(idle) = self.pool.try_acquire() {
-            held.push(idle);
-        }
+        let tested = idle.into_iter().map(|mut connection| async move {
+            if answers(&mut connection).await {
+                return Some(connection);
+            }
+            // Also one whose farewell does not get through is not counted any more after this.
+            tokio::time::timeout(TEST_TIMEOUT, connection.close())
+                .await
+                .ok();
+            None
+        });
+        let held = join_all(tested).await;
         let missing = self.max().saturating_sub(self.pool.size());
-        let opening = (0..missing).map(|_| self.pool.acquire());
-        for failed in futures::future::join_all(opening)
-            .await
-            .iter()
-            .filter_map(|r| r.as_ref().err())
-        {
-            tracing::warn!(error = %failed, "the ORM pool could not be filled again");
+        let opened = join_all((0..missing).map(|_| self.pool.acquire())).await;
+        for error in opened.iter().filter_map(|opened| opened.as_ref().err()) {
+            tracing::warn!(%error, "the ORM pool could not be filled again");
         }
+        drop(held);
     }
 
     /// Waits for every connection to come back and closes it.
@@ -164,20 +177,27 @@ impl OrmPool {
     }
 }
 
-/// Says why `url` lets no connection in, by asking once more without a pool in between.
+/// Says why Postgres does not let `max` connections in, by opening them once more without a pool.
 ///
 /// A pool retries a refusal for want of room (53300) until its timeout and then says only that
-/// time ran out. To be called when that pool has given up: this connection stands in its place.
-pub async fn refusal(url: &DatabaseUrl, application_name: &str) -> Option<String> {
+/// time ran out. To be called when that pool has given up: these connections stand in the place of
+/// its own.
+pub async fn refusal(url: &DatabaseUrl, application_name: &str, max: u32) -> Option<String> {
     let options = options(url, application_name).ok()?;
-    match tokio::time::timeout(TEST_TIMEOUT, PgConnection::connect_with(&options)).await {
-        Ok(Ok(connection)) => {
-            connection.close().await.ok();
-            None
+    let mut opened = Vec::new();
+    let mut refused = None;
+    for _ in 0..max {
+        match tokio::time::timeout(TEST_TIMEOUT, PgConnection::connect_with(&options)).await {
+            Ok(Ok(connection)) => opened.push(connection),
+            Ok(Err(error)) => refused = Some(explain(&error)),
+            Err(_) => refused = Some("no answer from the server".to_owned()),
         }
-        Ok(Err(error)) => Some(explain(&error)),
-        Err(_) => Some("no answer from the server".to_owned()),
+        if refused.is_some() {
+            break;
+        }
     }
+    join_all(opened.into_iter().map(Connection::close)).await;
+    refused
 }
 
 fn options(url: &DatabaseUrl, application_name: &str) -> Result<PgConnectOptions, sqlx::Error> {
@@ -188,16 +208,6 @@ fn options(url: &DatabaseUrl, application_name: &str) -> Result<PgConnectOptions
 async fn answers(connection: &mut PgConnection) -> bool {
     let test = connection.ping();
     matches!(tokio::time::timeout(TEST_TIMEOUT, test).await, Ok(Ok(())))
-}
-
-async fn cause(options: &PgConnectOptions, error: &sqlx::Error) -> String {
-    if matches!(error, sqlx::Error::PoolTimedOut)
-        && let Ok(Err(error)) =
-            tokio::time::timeout(TEST_TIMEOUT, PgConnection::connect_with(options)).await
-    {
-        return explain(&error);
-    }
-    explain(error)
 }
 
 fn explain(error: &sqlx::Error) -> String {

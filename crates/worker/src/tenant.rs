@@ -34,7 +34,9 @@ pub struct TenantTransaction(DatabaseTransaction);
 struct Waiting<'a>(&'a AtomicU32);
 
 impl Tenants {
-    pub(crate) fn new(orm: DatabaseConnection, waiting: Arc<AtomicU32>) -> Self {
+    /// Transactions on `orm`; `waiting` counts who waits for a connection, see [`crate::gauges`].
+    #[must_use]
+    pub const fn new(orm: DatabaseConnection, waiting: Arc<AtomicU32>) -> Self {
         Self { orm, waiting }
     }
 
