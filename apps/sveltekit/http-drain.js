@@ -59,6 +59,16 @@ export class DrainingServer {
 	}
 
 	/**
+	 * Where it listens, once it does.
+	 * @returns {import('node:net').AddressInfo}
+	 */
+	address() {
+		const address = this.#server.address();
+		if (address === null || typeof address === 'string') throw new Error('not listening on a port');
+		return address;
+	}
+
+	/**
 	 * Stops accepting, lets every connection finish, and closes idle ones after a pause. At the deadline
 	 * (milliseconds of the epoch) what is left is cut.
 	 * @param {number} deadline

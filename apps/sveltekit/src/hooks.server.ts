@@ -21,7 +21,9 @@ export const handle: Handle = async ({ event, resolve }) => {
 	return response;
 };
 
-export const handleError: HandleServerError = ({ error, status }) => {
-	if (status === 404) return { message: 'There is nothing here.' };
-	return { message: asApiError(error).message };
+/** What was thrown unawares is logged and worded; what SvelteKit and the routes say themselves stands. */
+export const handleError: HandleServerError = (caught) => {
+	if (caught.kind !== 'unknown') return;
+	const { status, message } = asApiError(caught.error);
+	return { status, message };
 };

@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import pg from 'pg';
 import { log, reason } from '../log.ts';
 
@@ -100,9 +101,11 @@ export class FixedPool extends pg.Pool {
 		return { opened: this.#opened, closed: this.#closed };
 	}
 
-	/** From now on lost connections stay lost: the first half of closing. */
-	stopRefilling(): void {
+	/** Closes every connection, and resolves when the last socket is closed (pg's `end` does not wait). */
+	async close(): Promise<void> {
 		this.#stopping = true;
+		await this.end();
+		while (this.#live.size > 0) await once(this, 'remove');
 	}
 
 	#refillInTheBackground(): void {

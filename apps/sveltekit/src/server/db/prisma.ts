@@ -74,7 +74,6 @@ export function prismaPool(): FixedPool {
 export async function closePrisma(): Promise<void> {
 	const { orm } = ormSlot;
 	if (!orm) return;
-	orm.pool.stopRefilling();
 	await orm.client.$disconnect();
-	await orm.pool.end();
+	await orm.pool.close();
 }

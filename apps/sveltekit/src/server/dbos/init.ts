@@ -45,28 +45,36 @@ export function ensureDbosLaunched(): Promise<Executor> {
 
 async function launch(): Promise<Executor> {
 	const { dbosSystemDatabaseUrl, dbosPoolMax } = environment();
-	const { executorId } = identity();
 	const pool = new FixedPool({
 		url: dbosSystemDatabaseUrl,
 		max: dbosPoolMax,
 		applicationName: applicationName(identity(), 'dbos'),
 		connectionTimeoutMs: CONNECTION_TIMEOUT_MS
 	});
-	await pool.fill();
+	try {
+		await pool.fill();
+		await launchOn(pool);
+	} catch (error) {
+		// The process is about to end; until then it holds nothing that nobody uses.
+		await pool.close();
+		throw error;
+	}
+	return { executorId: identity().executorId, pool };
+}
 
+async function launchOn(pool: FixedPool): Promise<void> {
 	registerWorkflows();
 	DBOS.setConfig({
 		name: 'order-desk',
-		systemDatabaseUrl: dbosSystemDatabaseUrl,
+		systemDatabaseUrl: environment().dbosSystemDatabaseUrl,
 		systemDatabasePool: pool,
-		executorID: executorId,
+		executorID: identity().executorId,
 		applicationVersion: APPLICATION_VERSION,
 		// Three workers migrating at once deadlock each other; migrate.js has done it before.
 		runMigrations: false,
 		logger: structuredLogger
 	});
 	await DBOS.launch();
-	return { executorId, pool };
 }
 
 /**
@@ -78,8 +86,7 @@ export async function shutDownDbos(timeoutMs: number): Promise<void> {
 	if (!launching) return;
 	const { pool } = await launching;
 	await DBOS.shutdown({ workflowCompletionTimeoutMS: Math.max(0, Math.round(timeoutMs)) });
-	pool.stopRefilling();
-	await pool.end();
+	await pool.close();
 }
 
 /** DBOS's own log, in the shape of ours. Its debug lines are one per poll and are dropped. */

@@ -1,0 +1,71 @@
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { FixedPool } from '#server/db/fixed-pool.ts';
+import { eventually, freshDatabases, type Databases } from './databases.ts';
+
+let databases: Databases;
+beforeAll(async () => {
+	databases = await freshDatabases();
+});
+afterAll(() => databases.drop());
+
+async function withPool(max: number, work: (pool: FixedPool) => Promise<void>, more = ''): Promise<void> {
+	const pool = new FixedPool({
+		url: databases.databaseUrl + more,
+		max,
+		applicationName: 'web-0:prisma',
+		connectionTimeoutMs: 2_000
+	});
+	try {
+		await pool.fill();
+		await work(pool);
+	} finally {
+		await pool.close();
+	}
+	await eventually(async () => expect(await databases.census()).toEqual({}));
+}
+
+test('a filled pool holds exactly its maximum, under its own name', () =>
+	withPool(
+		4,
+		async (pool) => {
+			expect(await databases.census()).toEqual({ 'web-0:prisma': 4 });
+			expect(pool.gauge()).toEqual({ max: 4, open: 4, busy: 0, idle: 4, waiting: 0 });
+		},
+		'?application_name=something-else'
+	));
+
+test('gauges tell busy from idle and count who waits', () =>
+	withPool(2, async (pool) => {
+		const held = [await pool.connect(), await pool.connect()];
+		const waiting = pool.connect();
+		expect(pool.gauge()).toEqual({ max: 2, open: 2, busy: 2, idle: 0, waiting: 1 });
+		held[0]?.release();
+		(await waiting).release();
+		held[1]?.release();
+		expect(pool.gauge()).toEqual({ max: 2, open: 2, busy: 0, idle: 2, waiting: 0 });
+	}));
+
+test('lost connections are replaced until the pool is whole again', () =>
+	withPool(3, async (pool) => {
+		const before = pool.totals().opened;
+		const { rowCount } = await databases.admin.query(
+			`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'web-0:prisma' AND datname = current_database()`
+		);
+		expect(rowCount).toBe(3);
+		await eventually(async () => {
+			expect(pool.totals()).toEqual({ opened: before + 3, closed: 3 });
+			expect(pool.gauge()).toMatchObject({ open: 3, idle: 3 });
+			expect(await databases.census()).toEqual({ 'web-0:prisma': 3 });
+		});
+	}));
+
+test('a server that refuses is an error and not an endless wait', async () => {
+	const pool = new FixedPool({
+		url: databases.databaseUrl.replace(/\/[^/]*$/, '/no_such_database'),
+		max: 2,
+		applicationName: 'web-0:prisma',
+		connectionTimeoutMs: 2_000
+	});
+	await expect(pool.fill()).rejects.toThrow('no_such_database');
+	await pool.close();
+});

@@ -1,0 +1,85 @@
+import { Agent, get, type IncomingMessage, type ServerResponse } from 'node:http';
+import { connect } from 'node:net';
+import { afterEach, expect, test } from 'vitest';
+import { DrainingServer } from '../http-drain.js';
+
+const FAR = () => Date.now() + 10_000;
+
+let server: DrainingServer | undefined;
+afterEach(() => server?.drain(Date.now()));
+
+/** A server whose requests wait until they are answered by hand. */
+async function serve() {
+	const waiting: { request: IncomingMessage; response: ServerResponse }[] = [];
+	const arrivals: (() => void)[] = [];
+	server = new DrainingServer((request, response) => {
+		waiting.push({ request, response });
+		arrivals.shift()?.();
+	});
+	await server.listen({ host: '127.0.0.1', port: 0 });
+	const { port } = server.address();
+	const arrived = async () => {
+		if (waiting.length === 0) await new Promise<void>((resolve) => arrivals.push(resolve));
+		return waiting.shift()!.response;
+	};
+	return { server, port, arrived };
+}
+
+function request(port: number, agent: Agent): Promise<{ status: number | undefined; connection: string | undefined }> {
+	return new Promise((resolve, reject) => {
+		get({ host: '127.0.0.1', port, agent }, (response) => {
+			response.resume();
+			response.on('end', () => resolve({ status: response.statusCode, connection: response.headers.connection }));
+		}).on('error', reject);
+	});
+}
+
+test('a request in flight is finished, and told that the connection closes', async () => {
+	const { server, port, arrived } = await serve();
+	const answer = request(port, new Agent({ keepAlive: true }));
+	const response = await arrived();
+	const drained = server.drain(FAR());
+	response.end('done');
+	expect(await answer).toEqual({ status: 200, connection: 'close' });
+	await drained;
+});
+
+test('an idle keep-alive connection may still be used while draining, and is told to close', async () => {
+	const { server, port, arrived } = await serve();
+	const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+	const first = request(port, agent);
+	(await arrived()).end();
+	expect(await first).toEqual({ status: 200, connection: 'keep-alive' });
+
+	const drained = server.drain(FAR());
+	const second = request(port, agent);
+	(await arrived()).end();
+	expect(await second).toEqual({ status: 200, connection: 'close' });
+	await drained;
+});
+
+test('nothing new is accepted once draining', async () => {
+	const { server, port } = await serve();
+	await server.drain(FAR());
+	const refused = new Promise((_, reject) => connect({ host: '127.0.0.1', port }).on('error', reject));
+	await expect(refused).rejects.toMatchObject({ code: 'ECONNREFUSED' });
+});
+
+test('an idle connection that nobody uses holds the drain no longer than the pause', async () => {
+	const { server, port, arrived } = await serve();
+	const answer = request(port, new Agent({ keepAlive: true }));
+	(await arrived()).end();
+	await answer;
+	const deadline = FAR();
+	await server.drain(deadline);
+	expect(Date.now()).toBeLessThan(deadline);
+});
+
+test('at the deadline, what is still in flight is cut', async () => {
+	const { server, port, arrived } = await serve();
+	const answer = request(port, new Agent({ keepAlive: true }));
+	const outcome = expect(answer).rejects.toMatchObject({ code: 'ECONNRESET' });
+	await arrived();
+	await server.drain(Date.now() + 50);
+	await outcome;
+});
