@@ -57,7 +57,7 @@ pub(crate) struct Ears {
     pub(crate) caller: mpsc::Sender<Event>,
 }
 
-/// A running worker, as the dispatcher holds it. Dropping it closes the channel.
+/// A running worker, as the dispatcher holds it. Dropping it kills it with what it started.
 #[derive(Debug)]
 pub(crate) struct Worker {
     /// Its process and process group.
@@ -128,6 +128,13 @@ impl Worker {
             .iter()
             .cloned()
             .collect()
+    }
+}
+
+impl Drop for Worker {
+    /// After the worker's exit its group is empty already, and this finds nobody.
+    fn drop(&mut self) {
+        self.signal(Signal::KILL);
     }
 }
 

@@ -10,6 +10,10 @@
 //! `up` find its address in use until the last one is gone. A supervisor is killed by accident only;
 //! durable work is recovered, and the requests in flight are the price of a certain end.
 //! (The signal follows the *thread* that forked: see `spawner`.)
+//!
+//! It reaches the worker, not what the worker started: a command such as `npm start` is better declared as the
+//! program that it ends in. Whenever the supervisor lives to see a worker's end, it ends the whole process
+//! group with it.
 
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 use std::ffi::{OsStr, OsString};

@@ -80,7 +80,7 @@ fn spec(state_dir: OsString, script: OsString) -> Option<FleetSpec> {
     let app = AppSpec {
         name: "web".parse().ok()?,
         command: vec!["sh".into(), "-c".into(), script.into_string().ok()?],
-        cwd: "/".into(),
+        cwd: state_dir.clone().into(),
         env: Vec::new(),
         instances: 2,
         listen: Some(([127, 0, 0, 1], 0).into()),

@@ -10,16 +10,17 @@ use tempfile::TempDir;
 #[tokio::test]
 async fn status_shows_every_slot_and_stop_waits_for_the_end() {
     let script = POLITE.replace(
-        "while :",
+        "read -r more",
         r#"echo '{"type":"gauges","pools":{"db":{"max":2,"open":2,"busy":1,"idle":1,"waiting":0}}}' >&4
-        while :"#,
+        read -r more"#,
     );
     let mut fleet = run(2, &script, |_| {});
     fleet.all_serving().await;
-    // The second is the last to report its gauges.
-    let last = |e: &Event| matches!(e, Event::Gauges { slot, .. } if slot.index() == 1);
-    if !fleet.heard.iter().any(last) {
-        fleet.until(last).await;
+    for index in 0..2 {
+        let reported = |e: &Event| matches!(e, Event::Gauges { slot, .. } if slot.index() == index);
+        if !fleet.heard.iter().any(reported) {
+            fleet.until(reported).await;
+        }
     }
     let mut client = Client::connect(fleet.state_dir.path()).await.unwrap();
     let status = client.status().await.unwrap();

@@ -1,11 +1,11 @@
 //! How fleets end.
 
-use crate::run::{POLITE, run};
+use crate::run::{POLITE, run, stubborn};
 use poolwright_supervisor::control::Client;
 use poolwright_supervisor::{Cause, Event, Exit, Failure, Outcome, SlotState};
 use std::time::Duration;
 
-/// Becomes what `$1` says for the slot 1, and is polite otherwise.
+/// `bad` in the slot 1, polite otherwise.
 fn with_a_bad_second(bad: &str) -> String {
     format!("if [ \"$PM2_INSTANCE_ID\" = 1 ]; then\n{bad}\nfi\n{POLITE}")
 }
@@ -95,9 +95,8 @@ async fn a_worker_that_never_boots_is_given_up_after_its_ready_timeout() {
 }
 
 #[tokio::test]
-async fn a_worker_that_does_not_drain_in_time_is_killed_with_what_it_started() {
-    let script = format!("{}\n", POLITE.replace("trap '", "trap '' TERM; : '"));
-    let mut fleet = run(1, &script, |spec| {
+async fn a_worker_that_does_not_drain_in_time_is_killed() {
+    let mut fleet = run(1, &stubborn(), |spec| {
         spec.apps[0].drain_timeout = Duration::ZERO;
     });
     fleet.all_serving().await;

@@ -11,8 +11,7 @@ use tokio::time::timeout;
 /// No test waits for anything longer than this.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Says everything as the contract wants it, with `$1` for the maximum of its pool, and serves until
-/// SIGTERM.
+/// Says everything as the contract wants it, and serves until SIGTERM or until its channel closes.
 pub(crate) const POLITE: &str = r#"
 trap 'echo "{\"type\":\"draining\"}" >&4; exit 0' TERM
 echo '{"type":"booted"}' >&4
@@ -20,8 +19,16 @@ read -r launch <&4
 echo "told $launch"
 echo "{\"type\":\"started\",\"pid\":$$,\"executor_id\":\"$DBOS__VMID\",\"pools\":{\"db\":2}}" >&4
 echo '{"type":"ready"}' >&4
-while :; do sleep 1000 & wait; done
+read -r more <&4
 "#;
+
+/// The same, but neither SIGTERM nor the end of its channel moves it.
+pub(crate) fn stubborn() -> String {
+    POLITE.replace("trap '", "trap '' TERM; : '").replace(
+        "read -r more <&4",
+        "mkfifo never-$$; read -r more <>never-$$",
+    )
+}
 
 pub(crate) fn actor() -> &'static str {
     env!("CARGO_BIN_EXE_supervisor-test-actor")

@@ -1,6 +1,8 @@
-//! A supervisor in a process of its own, signalled and killed.
+//! Signals, and that nothing outlives its supervisor: most of it on one in a process of its own.
 
-use crate::run::{PATIENCE, POLITE, actor, run};
+use crate::run::{PATIENCE, POLITE, actor, run, stubborn};
+use poolwright_supervisor::Outcome;
+use poolwright_supervisor::control::Client;
 use rustix::fs::{CWD, Mode, mkfifoat};
 use rustix::process::{Pid, Signal, kill_process};
 use std::path::Path;
@@ -92,8 +94,7 @@ async fn sigterm_drains() {
 #[tokio::test]
 async fn a_second_signal_kills_at_once() {
     let directory = TempDir::new().unwrap();
-    let stubborn = POLITE.replace("trap '", "trap '' TERM; : '");
-    let mut supervisor = Supervisor::start(directory.path(), &stubborn);
+    let mut supervisor = Supervisor::start(directory.path(), &stubborn());
     supervisor.until("AllServing").await;
     supervisor.signal(Signal::INT);
     supervisor.until("Stopping").await;
@@ -105,9 +106,7 @@ async fn a_second_signal_kills_at_once() {
 #[tokio::test]
 async fn no_worker_survives_a_supervisor_that_is_killed_and_the_next_one_starts() {
     let directory = TempDir::new().unwrap();
-    let stubborn = POLITE.replace("trap '", "trap '' TERM; : '");
-    let stubborn = stubborn.replace("sleep 1000 &", "sleep 1000 5>&- &");
-    let lifeline = Lifeline::new(directory.path(), &stubborn);
+    let lifeline = Lifeline::new(directory.path(), &stubborn());
     let mut supervisor = Supervisor::start(directory.path(), &lifeline.script);
     supervisor.until("AllServing").await;
     supervisor.signal(Signal::KILL);
@@ -116,14 +115,31 @@ async fn no_worker_survives_a_supervisor_that_is_killed_and_the_next_one_starts(
     next.until("AllServing").await;
 }
 
+/// A worker with a process of its own beside it.
+fn with_a_child(script: &str) -> String {
+    format!("sleep 1000 &\n{script}")
+}
+
 #[tokio::test]
-async fn no_worker_survives_a_run_that_is_dropped() {
+async fn nothing_survives_a_run_that_is_dropped() {
     let directory = TempDir::new().unwrap();
-    let stubborn = POLITE.replace("trap '", "trap '' TERM; : '");
-    let stubborn = stubborn.replace("sleep 1000 &", "sleep 1000 5>&- &");
-    let lifeline = Lifeline::new(directory.path(), &stubborn);
+    let lifeline = Lifeline::new(directory.path(), &with_a_child(&stubborn()));
     let mut fleet = run(2, &lifeline.script, |_| {});
     fleet.all_serving().await;
     drop(fleet);
+    lifeline.ends().await;
+}
+
+#[tokio::test]
+async fn what_a_worker_leaves_behind_is_ended_with_it() {
+    let directory = TempDir::new().unwrap();
+    // Deaf to the SIGTERM that the whole group gets.
+    let script = format!("trap '' TERM\n{}", with_a_child(POLITE));
+    let lifeline = Lifeline::new(directory.path(), &script);
+    let mut fleet = run(2, &lifeline.script, |_| {});
+    fleet.all_serving().await;
+    let client = Client::connect(fleet.state_dir.path()).await.unwrap();
+    client.stop(false).await.unwrap();
+    assert_eq!(fleet.outcome().await, Outcome::Stopped);
     lifeline.ends().await;
 }
