@@ -11,6 +11,9 @@ import process from 'node:process';
 /** The first descriptor that a parent hands down (sd_listen_fds). */
 const LISTEN_FDS_START = 3;
 
+/** What closing two pools may take beyond the drain, before the process ends regardless. */
+const CLOSING_MS = 2_000;
+
 /** Taken out of the environment at once: they mean this process and none of its children. */
 const handedDown = takeListenFds(process.env);
 
@@ -71,7 +74,9 @@ async function drain(why) {
 	// Nothing was served yet, so nothing is in flight.
 	if (!server || !slot.worker) process.exit(0);
 	const { worker } = slot;
-	const deadline = Date.now() + worker.environment.drainTimeoutMs;
+	const { drainTimeoutMs } = worker.environment;
+	const deadline = Date.now() + drainTimeoutMs;
+	setTimeout(() => fail(new Error(`the drain was not over after ${drainTimeoutMs} ms`)), drainTimeoutMs + CLOSING_MS);
 	worker.draining(why);
 	await server.drain(deadline);
 	await worker.close(deadline - Date.now());
@@ -86,7 +91,8 @@ async function drain(why) {
 function fail(error) {
 	// An environment that is wrong carries its own exit code; everything else is a failed launch.
 	const code = error instanceof Error && 'exitCode' in error ? Number(error.exitCode) : 1;
-	console.error(code === 1 ? `worker cannot launch: ${explain(error)}` : explain(error));
+	const doing = ending ? 'stop' : 'launch';
+	console.error(code === 1 ? `worker cannot ${doing}: ${explain(error)}` : explain(error));
 	process.exit(code);
 }
 

@@ -22,7 +22,7 @@ function evaluate(dotenv: string, environment: Record<string, string> = {}): Eva
 	const program = `
 		const { apps: [app] } = require('./ecosystem.config.cjs');
 		console.log(JSON.stringify({ app, left: Object.keys(process.env) }));`;
-	const options = { cwd: folder, encoding: 'utf8', env: environment, stdio: ['ignore', 'pipe', 'pipe'] } as const;
+	const options = { cwd: folder, encoding: 'utf8', env: environment, stdio: 'pipe' } as const;
 	return JSON.parse(execFileSync(process.execPath, ['-e', program], options)) as Evaluated;
 }
 

@@ -1,4 +1,3 @@
-import { once } from 'node:events';
 import pg from 'pg';
 import { log, reason } from '../log.ts';
 
@@ -105,7 +104,10 @@ export class FixedPool extends pg.Pool {
 	async close(): Promise<void> {
 		this.#stopping = true;
 		await this.end();
-		while (this.#live.size > 0) await once(this, 'remove');
+		while (this.#live.size > 0) {
+			// Not events.once: it would reject when a connection breaks instead of closing.
+			await new Promise<void>((resolve) => this.once('remove', () => resolve()));
+		}
 	}
 
 	#refillInTheBackground(): void {
