@@ -7,6 +7,7 @@ use crate::control::{
 use crate::error::Error;
 use crate::event::{Event, Outcome, StopReason};
 use crate::listener::Held;
+use crate::signals::Signals;
 use crate::spawner::Spawner;
 use crate::spec::{AppSpec, FleetSpec};
 use poolwright_topology::channel::{FromWorker, Gauge, ToWorker};
@@ -19,7 +20,6 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::runtime::Handle;
-use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -507,32 +507,5 @@ async fn sleep_until(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
         None => std::future::pending().await,
-    }
-}
-
-/// The signals that stop a fleet.
-#[derive(Debug)]
-struct Signals {
-    terminate: SignalStream,
-    interrupt: SignalStream,
-    hangup: SignalStream,
-}
-
-impl Signals {
-    fn listen() -> std::io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
-    }
-
-    /// The next one, by its name. Cancel safe.
-    async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-            _ = self.hangup.recv() => "SIGHUP",
-        }
     }
 }

@@ -18,6 +18,7 @@
 //! | [`shim`] | the last steps before a worker's own code, inside its process |
 //! | [`control`] | the private socket that `status` and `stop` talk to, both ends |
 //! | `dispatcher` | the loop |
+//! | `signals` | SIGTERM, SIGINT and SIGHUP |
 //! | `spawner` | the one thread that forks |
 //! | `attendant` | one worker: its channel, its output, its end |
 //! | `environment` | the variables of a worker |
@@ -37,6 +38,7 @@ mod lines;
 mod listener;
 mod probe;
 pub mod shim;
+mod signals;
 mod spawner;
 pub mod spec;
 

@@ -24,16 +24,18 @@
 //! is never sent to it, and its first sign of readiness makes it `Serving`.
 
 mod exit;
+mod failure;
+mod interface;
 #[cfg(test)]
 mod tests;
 
 pub use exit::Exit;
+pub use failure::{Cause, Failure};
+pub use interface::{Action, Event, Outcome, Readiness, SlotEvent, SlotPlan, SlotState};
 
 use crate::channel::FromWorker;
 use crate::tag::SlotId;
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fmt;
 use std::time::Duration;
 
 /// An instant, as the time since an epoch that the caller chooses and keeps to.
@@ -42,198 +44,6 @@ pub type Moment = Duration;
 /// What a worker gets on top of its drain timeout before it is killed. The worker is told the timeout
 /// and may use all of it for requests in flight; closing its pools and exiting come after that.
 pub const KILL_GRACE: Duration = Duration::from_secs(1);
-
-/// How a worker shows that it serves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Readiness {
-    /// It says `ready` on the channel.
-    Channel,
-    /// It says `READY=1` on `NOTIFY_SOCKET`.
-    Notify,
-    /// It listens on its declared port.
-    Listening,
-}
-
-/// What is planned for one slot.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SlotPlan {
-    /// The slot, and the only executor id its worker may report.
-    pub slot: SlotId,
-    /// How its worker shows that it serves.
-    pub readiness: Readiness,
-    /// How long it may take from its start to `booted`, and again from `launch` to ready.
-    pub ready_timeout: Duration,
-    /// How long it may take from SIGTERM to its end, before [`KILL_GRACE`].
-    pub drain_timeout: Duration,
-    /// The declared maximum of each pool, by name.
-    pub pools: BTreeMap<String, u32>,
-}
-
-/// Something that happened.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// The fleet is wanted. Only the first one counts.
-    Start,
-    /// Something happened to the worker in `slot`.
-    Slot {
-        /// The slot.
-        slot: SlotId,
-        /// What happened.
-        event: SlotEvent,
-    },
-    /// The moment that [`Fleet::poll_timeout`] named has come. One that comes early does nothing.
-    Timeout,
-    /// The fleet shall drain and end.
-    Stop,
-    /// The fleet shall end at once.
-    Kill,
-}
-
-/// Something that happened to one worker.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SlotEvent {
-    /// The process that [`Action::Spawn`] asked for runs.
-    Spawned,
-    /// It could not be started.
-    SpawnFailed {
-        /// Why, in words.
-        reason: String,
-    },
-    /// It said something on its channel.
-    Said(FromWorker),
-    /// It was seen to serve, by other means than its channel.
-    SeenReady,
-    /// It is gone.
-    Exited(Exit),
-}
-
-/// What the supervisor is to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Action {
-    /// Start a process for this slot; answer with [`SlotEvent::Spawned`] or
-    /// [`SlotEvent::SpawnFailed`].
-    Spawn(SlotId),
-    /// Send `launch`.
-    Launch(SlotId),
-    /// Send SIGTERM.
-    Terminate(SlotId),
-    /// Send SIGKILL.
-    Kill(SlotId),
-    /// Nothing to do but to tell: a slot changed its state.
-    Moved {
-        /// The slot.
-        slot: SlotId,
-        /// The state it left.
-        from: SlotState,
-        /// The state it is in now.
-        to: SlotState,
-    },
-    /// Nothing to do but to tell: every slot serves.
-    AllServing,
-    /// Nothing to do but to tell: the fleet stops because of this; the others drain.
-    Failed(Failure),
-    /// Every process is gone; nothing comes after this.
-    Ended(Outcome),
-}
-
-/// The state of a slot, as shown to people.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SlotState {
-    /// No process.
-    Vacant,
-    /// The process is asked for or runs, and has opened nothing.
-    Booting,
-    /// It waits for its turn to launch.
-    Booted,
-    /// It opens its pools and launches its executor.
-    Launching,
-    /// It answers requests.
-    Serving,
-    /// It finishes what it has.
-    Draining,
-}
-
-/// How the fleet ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// It was asked to stop.
-    Stopped,
-    /// A worker failed; the others were drained.
-    Failed(Failure),
-}
-
-/// Which worker ended the fleet, and why.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{slot} {cause}")]
-pub struct Failure {
-    /// The slot.
-    pub slot: SlotId,
-    /// Why.
-    pub cause: Cause,
-}
-
-/// Why a worker failed; reads on after the slot's name.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Cause {
-    /// No process came to be.
-    #[error("could not be started: {reason}")]
-    NotStarted {
-        /// Why, in words.
-        reason: String,
-    },
-    /// It ended by itself.
-    #[error("{exit} while {state}, without being asked to stop")]
-    Exited {
-        /// The state it was in.
-        state: SlotState,
-        /// How it ended.
-        exit: Exit,
-    },
-    /// It did not say `booted`, or show that it serves, in time.
-    #[error("did not boot within its ready_timeout of {after:?}")]
-    BootTimeout {
-        /// The timeout.
-        after: Duration,
-    },
-    /// It was told to launch and did not become ready in time.
-    #[error("was launched and did not become ready within its ready_timeout of {after:?}")]
-    ReadyTimeout {
-        /// The timeout.
-        after: Duration,
-    },
-    /// It reports other pools than the plan's.
-    #[error(
-        "was refused: it reports the pools {}, the plan says {}",
-        show_pools(found),
-        show_pools(expected)
-    )]
-    OtherPools {
-        /// What it reported.
-        found: BTreeMap<String, u32>,
-        /// What the plan says.
-        expected: BTreeMap<String, u32>,
-    },
-    /// It reports another executor id than its slot's.
-    #[error("was refused: it reports the executor id {found:?}, its slot's is \"{expected}\"")]
-    OtherExecutor {
-        /// What it reported.
-        found: String,
-        /// Its slot.
-        expected: SlotId,
-    },
-    /// It said something before it was told to launch, or without what has to come first.
-    #[error("was refused: it said `{said}` while {state}, expected {expected}")]
-    OutOfTurn {
-        /// The message.
-        said: &'static str,
-        /// The state it was in.
-        state: SlotState,
-        /// What would have been right.
-        expected: &'static str,
-    },
-}
 
 /// The fleet's slots and what is to become of them.
 #[derive(Debug, Clone)]
@@ -678,28 +488,4 @@ impl State {
             Self::Vacant | Self::Booted | Self::Serving | Self::Draining { .. } => None,
         }
     }
-}
-
-impl fmt::Display for SlotState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Vacant => "vacant",
-            Self::Booting => "booting",
-            Self::Booted => "booted",
-            Self::Launching => "launching",
-            Self::Serving => "serving",
-            Self::Draining => "draining",
-        })
-    }
-}
-
-fn show_pools(pools: &BTreeMap<String, u32>) -> String {
-    if pools.is_empty() {
-        return "none".to_owned();
-    }
-    let shown: Vec<_> = pools
-        .iter()
-        .map(|(name, max)| format!("{name} = {max}"))
-        .collect();
-    shown.join(", ")
 }
