@@ -1,0 +1,49 @@
+//! What the documentation shows was printed by the program.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a file that is missing is a failed test"
+)]
+
+use std::path::PathBuf;
+
+fn read(path: &str) -> String {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
+    std::fs::read_to_string(root.join(path)).unwrap()
+}
+
+#[test]
+fn the_plan_in_the_readme_is_the_one_that_plan_prints() {
+    let printed = read("crates/cli/tests/golden/plan-fits.txt");
+    assert!(read("README.md").contains(printed.trim_end()));
+}
+
+#[test]
+fn the_manifest_in_the_readme_is_valid_and_sums_up_to_the_18_that_it_claims() {
+    use poolwright_topology::budget::{ServerLimits, plan};
+    use poolwright_topology::declare::declare;
+    use poolwright_topology::units::Connections;
+
+    let readme = read("README.md");
+    let manifest = readme
+        .split("```toml\n")
+        .nth(1)
+        .unwrap()
+        .split("```")
+        .next()
+        .unwrap();
+    let topology = declare(manifest, &|_| None).unwrap();
+    let plan = plan(&topology, &|_| {
+        Some(ServerLimits::assumed(Connections(100)))
+    })
+    .unwrap();
+    assert_eq!(plan.bound, Connections(18));
+}
+
+#[test]
+fn every_exit_code_in_the_help_is_in_the_readme() {
+    let readme = read("README.md");
+    for word in ["3 over", "4 violated", "with 2, all mistakes at once"] {
+        assert!(readme.contains(word), "{word}");
+    }
+}
