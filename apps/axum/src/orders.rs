@@ -118,7 +118,7 @@ impl Desk {
             .limit(PAGE)
             .all(&*transaction)
             .await?;
-        transaction.commit().await?;
+        transaction.end_read();
         Ok(orders)
     }
 
@@ -139,7 +139,7 @@ impl Desk {
             .all(&*transaction)
             .await?;
         // Before DBOS is asked: a request never holds connections of both pools.
-        transaction.commit().await?;
+        transaction.end_read();
         let workflow = self.workflow(&order.workflow_id).await?;
         Ok(Details {
             order,

@@ -42,9 +42,10 @@ const GAUGES_EVERY: Duration = Duration::from_secs(1);
 /// How often the pool's metrics are printed.
 const METRICS_EVERY: Duration = Duration::from_secs(10);
 
-/// How often both pools are filled again. Well below the 10 minutes after which the SDK's pool closes
-/// an idle connection.
-const FILL_EVERY: Duration = Duration::from_secs(15);
+/// How often both pools are filled again. Far below the 10 minutes after which the SDK's pool closes an
+/// idle connection; and for so long it may be short of those that it closes every 30 minutes for
+/// their age.
+const FILL_EVERY: Duration = Duration::from_secs(5);
 
 /// How long the pools may take to close once everything else has ended; what is left then ends
 /// with the process.
