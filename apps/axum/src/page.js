@@ -4,7 +4,9 @@ const form = document.querySelector('[data-testid="place-order"]');
 const orders = document.getElementById('orders');
 const problem = document.getElementById('problem');
 const status = document.getElementById('status');
-const tenant = form.elements.tenant.value;
+// By name: `form.elements.item` is the collection's own method.
+const field = (name) => form.elements.namedItem(name);
+const tenant = field('tenant').value;
 const page = `/?tenant=${encodeURIComponent(tenant)}`;
 
 const FAST = 400; // while an order is running
@@ -45,11 +47,11 @@ form.addEventListener('submit', async (event) => {
     const response = await fetch('/api/orders', {
       method: 'POST',
       headers: { 'content-type': 'application/json', 'x-tenant-id': tenant },
-      body: JSON.stringify({ item: form.elements.item.value, quantity: form.elements.quantity.valueAsNumber }),
+      body: JSON.stringify({ item: field('item').value, quantity: field('quantity').valueAsNumber }),
     });
     if (response.ok) {
       form.reset();
-      form.elements.item.focus();
+      field('item').focus();
     } else {
       problem.textContent = (await response.json()).error.message;
     }
