@@ -10,6 +10,7 @@ use poolwright_topology::channel::{FromWorker, ToWorker, to_line};
 use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
 use std::collections::BTreeMap;
+use std::net::TcpListener;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -127,6 +128,23 @@ impl Desk {
             worker,
             Supervisor(BufReader::new(UnixStream::from_std(ours)?)),
         ))
+    }
+
+    /// A worker on a listening socket that we hold too, as under a supervisor.
+    pub(crate) fn handed_down(&self) -> Result<(Process, TcpListener)> {
+        let held = TcpListener::bind(("127.0.0.1", self.port))?;
+        // `LISTEN_PID` is the worker's own pid, which only the worker's process can say: the shell
+        // says it and becomes the worker.
+        let mut command = command(Path::new("/bin/sh"), Path::new("."), &self.environment);
+        command
+            .args(["-c", "LISTEN_PID=$$ exec \"$0\"", super::PROGRAM])
+            // A worker that bound a port itself would not be found on ours.
+            .envs([("LISTEN_FDS", "1"), ("PORT", "1")])
+            .fd_mappings(vec![FdMapping {
+                parent_fd: held.try_clone()?.into(),
+                child_fd: 3,
+            }])?;
+        Ok((Process::spawn(command)?, held))
     }
 
     /// How many sessions of the worker there are, by name.

@@ -108,12 +108,12 @@ async fn a_supervisor_that_goes_away_before_launch_takes_the_worker_with_it() ->
 async fn a_worker_without_a_schema_says_why_and_exits_with_1() -> Result<()> {
     let desk = Desk::unmigrated().await?;
     let mut worker = Process::spawn(desk.command([]))?;
+    let why = "executor web-1 could not be launched";
+    worker
+        .line("why", PATIENCE, |line| line.contains(why))
+        .await?;
     assert_eq!(worker.exited(PATIENCE).await?.code(), Some(1));
     let tail = worker.tail();
-    assert!(
-        tail.contains("executor web-1 could not be launched"),
-        "{tail}"
-    );
     assert!(!tail.contains(desk::PASSWORD), "{tail}");
     desk.no_sessions_left().await?;
     desk.stop().await
@@ -219,5 +219,17 @@ async fn the_routes_answer_as_the_contract_says() -> Result<()> {
 
     worker.signal(Signal::TERM)?;
     assert_eq!(worker.exited(PATIENCE).await?.code(), Some(0));
+    desk.stop().await
+}
+
+#[tokio::test]
+async fn a_socket_that_is_handed_down_is_served_and_outlives_the_worker() -> Result<()> {
+    let desk = Desk::prepared().await?;
+    let (mut worker, held) = desk.handed_down()?;
+    desk.ready().await?;
+    worker.signal(Signal::TERM)?;
+    assert_eq!(worker.exited(PATIENCE).await?.code(), Some(0));
+    // Nobody accepts, but the socket still listens: a client waits instead of being refused.
+    std::net::TcpStream::connect(held.local_addr()?)?;
     desk.stop().await
 }
