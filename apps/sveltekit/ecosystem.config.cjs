@@ -24,7 +24,8 @@ const drainTimeoutMs = Number(settings.DRAIN_TIMEOUT_MS ?? 30_000);
 /** PM2 takes 0 for "one per CPU" and nonsense for 1; here it has to be a number that was meant. */
 function instances(found = '3') {
 	if (/^\d+$/.test(found) && Number(found) >= 1 && Number(found) <= 512) return Number(found);
-	throw new Error(`PM2_INSTANCES: found ${JSON.stringify(found)}, expected a whole number from 1 to 512`);
+	const mistake = `PM2_INSTANCES: found ${JSON.stringify(found)}, expected a whole number from 1 to 512`;
+	throw new Error(`invalid environment, 1 mistake:\n  ${mistake}`);
 }
 
 module.exports = {
@@ -42,6 +43,9 @@ module.exports = {
 			listen_timeout: 30_000,
 			// The drain, and room for closing the pools after it.
 			kill_timeout: drainTimeoutMs + 5_000,
+			// 2 is an environment that is wrong: it will not be right at the next attempt.
+			stop_exit_codes: [2],
+			exp_backoff_restart_delay: 200,
 			env: declaredOnly(),
 			env_production: { NODE_ENV: 'production' }
 		}

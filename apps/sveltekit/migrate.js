@@ -9,8 +9,10 @@ import { DBOS } from '@dbos-inc/dbos-sdk';
 import process from 'node:process';
 
 const url = process.env.DBOS_SYSTEM_DATABASE_URL;
-if (!url || !/^postgres(ql)?:$/.test(URL.parse(url)?.protocol ?? '')) {
-	const found = url === undefined ? 'not set' : 'found something else';
+const protocol = URL.parse(url ?? '')?.protocol;
+if (url === undefined || !/^postgres(ql)?:$/.test(protocol ?? '')) {
+	// Only the scheme is shown: what follows it may hold a password.
+	const found = url === undefined ? 'not set' : protocol ? `found "${protocol}…"` : 'found no URL';
 	console.error(`invalid environment, 1 mistake:\n  DBOS_SYSTEM_DATABASE_URL: ${found}, expected a postgres:// URL`);
 	process.exit(2);
 }

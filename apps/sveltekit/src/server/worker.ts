@@ -5,6 +5,7 @@
  * are different module graphs (bundle and plain file), so the worker stands on `globalThis`, where hot
  * reload finds it as well.
  */
+import { setTimeout as pause } from 'node:timers/promises';
 import { Channel } from './channel.ts';
 import { closePrisma, openPrisma, prisma, prismaPool } from './db/prisma.ts';
 import { poolConnections } from './db/metrics.ts';
@@ -18,6 +19,7 @@ export type Phase = 'starting' | 'ready' | 'draining';
 
 const GAUGES_EVERY_MS = 1_000;
 const PRINT_METRICS_EVERY_MS = 10_000;
+const ANSWER_WITHIN_MS = 3_000;
 
 /** A worker whose pools are open and whose executor is launched: there is no other kind. */
 export class Worker {
@@ -89,14 +91,22 @@ export class Worker {
 		log.info('worker draining', { executor_id: this.executor.executorId, why });
 	}
 
-	/** Both pools can answer a query now. */
+	/** Both pools can answer a query now; one that needs longer than a probe waits is as good as none. */
 	async answers(): Promise<boolean> {
+		const patience = new AbortController();
 		try {
-			await Promise.all([prisma().$queryRaw`SELECT 1`, this.executor.pool.query('SELECT 1')]);
+			await Promise.race([
+				Promise.all([prisma().$queryRaw`SELECT 1`, this.executor.pool.query('SELECT 1')]),
+				pause(ANSWER_WITHIN_MS, undefined, { signal: patience.signal, ref: false }).then(() => {
+					throw new Error(`no answer within ${ANSWER_WITHIN_MS} ms`);
+				})
+			]);
 			return true;
 		} catch (error) {
 			log.warn('a pool does not answer', { reason: reason(error) });
 			return false;
+		} finally {
+			patience.abort();
 		}
 	}
 
