@@ -43,9 +43,9 @@ module.exports = {
 			listen_timeout: 30_000,
 			// The drain, and room for closing the pools after it.
 			kill_timeout: drainTimeoutMs + 5_000,
-			// 2 is an environment that is wrong: it will not be right at the next attempt.
+			// 2 is an environment that is wrong: it will not be right at the next attempt. (Not with a
+			// restart delay beside it: PM2 would then show 'waiting restart' for ever.)
 			stop_exit_codes: [2],
-			exp_backoff_restart_delay: 200,
 			env: declaredOnly(),
 			env_production: { NODE_ENV: 'production' }
 		}

@@ -58,14 +58,10 @@ export class DrainingServer {
 		});
 	}
 
-	/**
-	 * Where it listens, once it does.
-	 * @returns {import('node:net').AddressInfo}
-	 */
-	address() {
+	/** The port it listens on; none for a socket of another family, or before `listen`. */
+	port() {
 		const address = this.#server.address();
-		if (address === null || typeof address === 'string') throw new Error('not listening on a port');
-		return address;
+		return address !== null && typeof address === 'object' ? address.port : undefined;
 	}
 
 	/**

@@ -14,6 +14,9 @@ const LISTEN_FDS_START = 3;
 /** What closing two pools may take beyond the drain, before the process ends regardless. */
 const CLOSING_MS = 2_000;
 
+/** A standard error that takes longer than this is not going to take the message. */
+const WRITING_MS = 1_000;
+
 /** Taken out of the environment at once: they mean this process and none of its children. */
 const handedDown = takeListenFds(process.env);
 
@@ -56,7 +59,7 @@ try {
 	});
 	const { host, port } = worker.environment;
 	await server.listen(handedDown ? { fd: LISTEN_FDS_START } : { host, port });
-	if (!ending) worker.listening();
+	if (!ending) worker.listening(server.port());
 } catch (error) {
 	fail(error);
 }
@@ -85,15 +88,17 @@ async function drain(why) {
 }
 
 /**
+ * Says why, then exits: only once it is written, because PM2 makes standard error a file that is written
+ * behind the program's back, and an exit at once would lose the one line that explains it.
  * @param {unknown} error
- * @returns {never}
  */
 function fail(error) {
 	// An environment that is wrong carries its own exit code; everything else is a failed launch.
 	const code = error instanceof Error && 'exitCode' in error ? Number(error.exitCode) : 1;
 	const doing = ending ? 'stop' : 'launch';
-	console.error(code === 1 ? `worker cannot ${doing}: ${explain(error)}` : explain(error));
-	process.exit(code);
+	const message = code === 1 ? `worker cannot ${doing}: ${explain(error)}` : explain(error);
+	process.stderr.write(`${message}\n`, 'utf8', () => process.exit(code));
+	setTimeout(() => process.exit(code), WRITING_MS);
 }
 
 /**

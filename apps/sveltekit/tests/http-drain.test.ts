@@ -17,7 +17,7 @@ async function serve() {
 		arrivals.shift()?.();
 	});
 	await server.listen({ host: '127.0.0.1', port: 0 });
-	const { port } = server.address();
+	const port = server.port()!;
 	const arrived = async () => {
 		if (waiting.length === 0) await new Promise<void>((resolve) => arrivals.push(resolve));
 		return waiting.shift()!.response;

@@ -74,8 +74,7 @@ function worker(environment: Record<string, string>, channel: 'ipc' | 'ignore' =
 
 describe('under Poolwright', () => {
 	test('a worker opens nothing before launch, then exactly its pools, and drains what is in flight', async () => {
-		const port = '38471';
-		const spawned = worker({ POOLWRIGHT_CHANNEL: '1', PORT: port, FULFIL_STEP_MS: '200' });
+		const spawned = worker({ POOLWRIGHT_CHANNEL: '1', PORT: '0', FULFIL_STEP_MS: '200' });
 		await spawned.said('booted');
 		expect(await databases.census()).toEqual({});
 
@@ -98,6 +97,7 @@ describe('under Poolwright', () => {
 			})
 		]);
 
+		const port = spawned.lines().find(({ msg }) => msg === 'worker listening')?.['port'];
 		const placed = await fetch(`http://127.0.0.1:${port}/api/orders`, {
 			method: 'POST',
 			headers: { 'x-tenant-id': TENANT },

@@ -63,10 +63,11 @@ export class Worker {
 		return { prisma: prismaPool().gauge(), dbos: this.executor.pool.gauge() };
 	}
 
-	/** The socket answers: the worker is ready and says so, then reports its gauges. */
-	listening(): void {
+	/** The socket answers (on `port`, where it is ours): the worker is ready and says so, then reports its gauges. */
+	listening(port?: number): void {
 		if (this.#phase !== 'starting') return;
 		this.#phase = 'ready';
+		log.info('worker listening', { executor_id: this.executor.executorId, port });
 		const { prismaPoolMax, dbosPoolMax, printPrismaPoolMetrics } = this.environment;
 		this.channel.send({
 			type: 'started',
