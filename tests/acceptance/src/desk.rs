@@ -36,10 +36,8 @@ impl Desk {
     /// gets its share.
     pub fn new(port: u16) -> Result<Self> {
         let client = load::client(Connections::PerRequest)?;
-        Ok(Self {
-            client,
-            base: format!("http://127.0.0.1:{port}"),
-        })
+        let base = format!("http://127.0.0.1:{port}");
+        Ok(Self { client, base })
     }
 
     /// The address of a route.

@@ -72,6 +72,11 @@ async fn under_thirty_clients_no_pool_ever_exceeds_its_number_and_each_then_hold
         steady == expected,
         "steady state {steady:#?}, declared {expected:#?}"
     );
+    let verdict = fleet.setup.poolwright()?.json(&["verify"]).await?;
+    ensure!(
+        verdict["holds"] == true && verdict["bound"] == 18 && verdict["peak"] == 18,
+        "{verdict}"
+    );
     fleet.stop().await
 }
 

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use acceptance::desk::Answer;
-use acceptance::{Cell, Fleet, Setup};
-use anyhow::{Context, Result, ensure};
+use acceptance::{Cell, Desk, Fleet, Setup};
+use anyhow::{Context, Result, bail, ensure};
+use futures::future::join_all;
 use poolwright_testkit::sampler::Backend;
 use poolwright_testkit::wait::Seen;
 use poolwright_testkit::wait_until;
 use serde_json::Value;
+use sqlx::Connection;
 
 acceptance::matrix!(
     the_gauges_of_every_worker_agree_with_postgres_at_rest_and_at_work,
@@ -17,41 +19,53 @@ acceptance::matrix!(
 );
 
 const TENANT: &str = "11111111-1111-4111-8111-111111111111";
+/// So many requests in a row reach every worker, whoever spreads them.
+const REQUESTS: usize = 60;
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// Open, busy, idle.
 type Counts = (usize, usize, usize);
 
+/// Requests that wait for a lock keep their connections busy for as long as the test holds the lock.
 async fn the_gauges_of_every_worker_agree_with_postgres_at_rest_and_at_work(
     cell: Cell,
 ) -> Result<()> {
-    // A step that takes its time keeps its transaction open: a connection is then busy for long
-    // enough to be seen from both sides.
-    let setup = Setup::new(cell.stack).await?.env("FULFIL_STEP_MS", "3000");
-    let fleet = Fleet::from(cell, setup, 3).await?;
+    let fleet = Fleet::start(cell).await?;
     agree(&fleet, "no connection is busy", |busy| busy == 0).await?;
-
-    let metrics = fleet.desk.get("/metrics?format=json", None).await?;
-    shaped_as_prisma_does(&metrics.body)?;
+    shaped_as_prisma_does(&fleet.desk.get("/metrics?format=json", None).await?.body)?;
     let text = fleet.desk.get("/metrics", None).await?;
     let text = text.body.as_str().context("the metrics are no text")?;
     ensure!(text.contains("prisma_pool_connections_open"), "{text}");
 
-    for _ in 0..6 {
-        fleet.desk.placed("Espresso beans", TENANT).await?;
+    let mut admin = fleet.setup.server.connect("order_desk").await?;
+    let mut lock = admin.begin().await?;
+    sqlx::raw_sql("LOCK TABLE orders")
+        .execute(&mut *lock)
+        .await?;
+    // Three, which is what one pool holds: whoever gets them, all of them hold a connection.
+    let reads = join_all((0..3).map(|_| fleet.desk.get("/api/orders", Some(TENANT))));
+    let look = async {
+        let agreed = agree(&fleet, "three are busy", |busy| busy == 3).await;
+        lock.rollback().await?;
+        agreed
+    };
+    let (answers, agreed) = tokio::join!(reads, look);
+    agreed?;
+    for answer in answers {
+        ensure!(answer?.status == 200, "a read that had to wait failed");
     }
-    agree(&fleet, "some connection is busy", |busy| busy > 0).await?;
+    agree(&fleet, "no connection is busy", |busy| busy == 0).await?;
     fleet.stop().await
 }
 
-/// Looks at both sides until they agree and show what is wanted: between two looks a step may end.
+/// Looks at both sides until they agree and show what is wanted: between two looks a request may end.
 async fn agree(fleet: &Fleet, what: &str, wanted: impl Fn(usize) -> bool) -> Result<()> {
     wait_until(
         &format!("pools and Postgres agree, and {what}"),
         LIMIT,
         async || {
             let looked = async {
-                let said = said(fleet).await?;
+                let said = said(&fleet.desk).await?;
                 Ok::<_, anyhow::Error>((said, shown(&fleet.backends().await?)))
             };
             match looked.await {
@@ -67,17 +81,18 @@ async fn agree(fleet: &Fleet, what: &str, wanted: impl Fn(usize) -> bool) -> Res
     .await
 }
 
-/// What the workers say.
-async fn said(fleet: &Fleet) -> Result<BTreeMap<String, Counts>> {
-    let answers = fleet
-        .desk
-        .from_every_worker("/metrics?format=json", 3, LIMIT)
-        .await?;
-    let counts = answers.into_iter().map(|(slot, metrics)| {
-        let gauge = |name: &str| gauge(&metrics, &format!("prisma_pool_connections_{name}"));
-        Ok((slot, (gauge("open")?, gauge("busy")?, gauge("idle")?)))
-    });
-    counts.collect()
+/// What the workers say, one after the other: each answer may itself borrow a connection for a moment.
+async fn said(desk: &Desk) -> Result<BTreeMap<String, Counts>> {
+    let mut said = BTreeMap::new();
+    for _ in 0..REQUESTS {
+        let Answer { worker, body, .. } = desk.get("/metrics?format=json", None).await?;
+        let gauge = |name: &str| gauge(&body, &format!("prisma_pool_connections_{name}"));
+        said.insert(worker, (gauge("open")?, gauge("busy")?, gauge("idle")?));
+        if said.len() == 3 {
+            return Ok(said);
+        }
+    }
+    bail!("only {:?} answered {REQUESTS} requests", said.keys())
 }
 
 /// What Postgres shows.
