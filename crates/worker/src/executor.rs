@@ -160,7 +160,8 @@ impl Executor {
     /// a connection before the first is answered. Called again and again, no connection is ever
     /// idle for long, and one that grew old is replaced within the interval.
     ///
-    /// Cancel safe.
+    /// What another task has taken a place for counts as taken, although it is still being opened:
+    /// [`crate::gauges::Gauges::until_full`] waits for that. Cancel safe.
     ///
     /// # Errors
     /// The first that a read met.

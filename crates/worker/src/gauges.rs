@@ -26,6 +26,9 @@ use std::time::Duration;
 /// that pool is starved the last look is worth more than another caller who waits.
 const LOOK_TIMEOUT: Duration = Duration::from_millis(500);
 
+/// How often to look whether the DBOS pool is full.
+const FULL_POLL: Duration = Duration::from_millis(5);
+
 const DBOS_SESSIONS: &str = "\
     SELECT count(*)::int4, count(*) FILTER (WHERE EXISTS ( \
         SELECT FROM pg_locks l WHERE l.pid = a.pid AND l.locktype = 'virtualxid' \
@@ -129,6 +132,24 @@ impl Gauges {
                 .unwrap_or_else(PoisonError::into_inner),
             answered,
         }
+    }
+
+    /// Waits until Postgres shows the whole DBOS pool, at most for `limit`; says whether it did.
+    ///
+    /// Filling the pool returns while the SDK's listener may still be opening the last connection:
+    /// counted by the pool, not yet there. Cancel safe.
+    pub async fn until_full(&self, limit: Duration) -> bool {
+        let full = async {
+            while self.read().await.dbos.open < self.dbos_max() {
+                tokio::time::sleep(FULL_POLL).await;
+            }
+        };
+        tokio::time::timeout(limit, full).await.is_ok()
+    }
+
+    fn dbos_max(&self) -> u32 {
+        let last = self.last_dbos.lock();
+        last.unwrap_or_else(PoisonError::into_inner).max
     }
 
     async fn look(&self) -> Result<Gauge, sqlx::Error> {

@@ -47,6 +47,10 @@ const METRICS_EVERY: Duration = Duration::from_secs(10);
 /// their age.
 const FILL_EVERY: Duration = Duration::from_secs(5);
 
+/// How long the DBOS pool may take to be full. It is no reason not to serve: the pool opens what is
+/// missing when it is needed.
+const FULL_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// How long the pools may take to close once everything else has ended; what is left then ends
 /// with the process.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -298,6 +302,10 @@ impl Opened {
     /// [`WorkerError::Launch`] when DBOS or its database refuses.
     pub async fn launch(self) -> Result<Running, WorkerError> {
         let launched = self.phase.until_stopped(ensure_dbos_launched()).await??;
+        let full = self.gauges.until_full(FULL_TIMEOUT);
+        if !self.phase.until_stopped(full).await? {
+            tracing::warn!("Postgres does not show all connections of the DBOS pool yet");
+        }
         let settings = &self.phase.settings;
         let identity = &settings.identity;
         let line = json!({
