@@ -36,7 +36,7 @@ pub fn program(name: &str) -> Result<PathBuf> {
 pub fn sveltekit() -> Result<PathBuf> {
     let app = repository().join("apps/sveltekit");
     for (needed, target) in [
-        ("node_modules/.bin/node", "install"),
+        ("node_modules/.bin/node", "setup"),
         ("build/handler.js", "build"),
     ] {
         ensure!(
@@ -58,7 +58,7 @@ pub fn pm2() -> Result<PathBuf> {
     let pm2 = sveltekit()?.join("node_modules/.bin/pm2");
     ensure!(
         pm2.exists(),
-        "{} is missing; run `make install` first",
+        "{} is missing; run `make setup` first",
         pm2.display()
     );
     Ok(pm2)

@@ -5,7 +5,8 @@ use std::time::Duration;
 use acceptance::poolwright::Answer;
 use acceptance::{Cell, Fleet, Manager, Setup, Stack};
 use anyhow::{Context, Result, ensure};
-use poolwright_testkit::Process;
+use poolwright_testkit::wait::Seen;
+use poolwright_testkit::{Process, sampler, wait_until};
 use serde_json::Value;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection};
@@ -121,7 +122,22 @@ async fn violated(setup: &Setup) -> Result<Value> {
     Ok(verdict)
 }
 
+/// Waits first until nothing of what was closed is left: `verify` would be right to count it.
 async fn holds(setup: &Setup) -> Result<()> {
+    let url = setup.server.admin_url()?;
+    wait_until("18 connections of pools are left", STARTED, async || {
+        let backends = sampler::backends(&url).await.unwrap_or_default();
+        let pools = backends
+            .iter()
+            .filter(|one| one.name.starts_with("web-"))
+            .count();
+        if pools == 18 {
+            Seen::Yes(())
+        } else {
+            Seen::NotYet(pools)
+        }
+    })
+    .await?;
     let verdict = setup.poolwright()?.json(&["verify"]).await?;
     ensure!(
         verdict["holds"] == true && verdict["peak"] == 18,

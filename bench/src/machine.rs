@@ -1,0 +1,52 @@
+//! What the figures were measured on, without which they say nothing.
+
+use std::process::Command;
+
+use acceptance::Stack;
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+/// A machine and the versions of what runs on it.
+#[derive(Debug, Serialize)]
+pub(crate) struct Machine {
+    pub(crate) processor: String,
+    pub(crate) cores: usize,
+    pub(crate) memory_gib: u64,
+    pub(crate) kernel: String,
+    pub(crate) rustc: String,
+    pub(crate) node: String,
+    pub(crate) postgres: String,
+}
+
+/// Asks the machine.
+pub(crate) fn describe() -> Result<Machine> {
+    let cpus = std::fs::read_to_string("/proc/cpuinfo")?;
+    let processor = field(&cpus, "model name").unwrap_or("unknown").to_owned();
+    let memory = std::fs::read_to_string("/proc/meminfo")?;
+    let kib = field(&memory, "MemTotal").and_then(|text| text.split(' ').next()?.parse().ok());
+    let kib: u64 = kib.context("no MemTotal")?;
+    let (node, _) = Stack::Sveltekit.worker()?;
+    Ok(Machine {
+        processor,
+        cores: std::thread::available_parallelism()?.get(),
+        memory_gib: kib / (1024 * 1024),
+        kernel: output("uname", &["-sr"])?,
+        rustc: output("rustc", &["--version"])?,
+        node: output(node, &["--version"])?,
+        // Filled in by the first server that is started.
+        postgres: String::new(),
+    })
+}
+
+fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    text.lines().find_map(|line| {
+        let (found, value) = line.split_once(':')?;
+        (found.trim() == name).then(|| value.trim())
+    })
+}
+
+fn output(program: impl AsRef<std::ffi::OsStr>, arguments: &[&str]) -> Result<String> {
+    let output = Command::new(&program).args(arguments).output();
+    let output = output.with_context(|| format!("cannot run {:?}", program.as_ref()))?;
+    Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+}
