@@ -21,11 +21,13 @@ for (const name of INSTANCE_VARIABLES) {
 const settings = { ...declared, ...process.env };
 const drainTimeoutMs = Number(settings.DRAIN_TIMEOUT_MS ?? 30_000);
 
-/** PM2 takes 0 for "one per CPU" and nonsense for 1; here it has to be a number that was meant. */
+/**
+ * PM2 takes 0 for "one per CPU" and nonsense for 1. A number that was not meant starts one worker, which
+ * finds this mistake with all the others in its environment, says them at once and exits with 2.
+ */
 function instances(found = '3') {
-	if (/^\d+$/.test(found) && Number(found) >= 1 && Number(found) <= 512) return Number(found);
-	const mistake = `PM2_INSTANCES: found ${JSON.stringify(found)}, expected a whole number from 1 to 512`;
-	throw new Error(`invalid environment, 1 mistake:\n  ${mistake}`);
+	const valid = /^\d+$/.test(found) && Number(found) >= 1 && Number(found) <= 512;
+	return valid ? Number(found) : 1;
 }
 
 module.exports = {

@@ -59,6 +59,9 @@ test('PM2 gives a worker at least the time that its drain may take', () => {
 	expect(evaluate('DRAIN_TIMEOUT_MS=60000\n').app['kill_timeout']).toBeGreaterThan(60_000);
 });
 
-test('a number of instances that is none is refused by name', () => {
-	expect(() => evaluate('PM2_INSTANCES=three\n')).toThrow(/PM2_INSTANCES: found "three", expected a whole number/);
+test('a number of instances that is none reaches one worker, which reports it with every other mistake', () => {
+	for (const nonsense of ['three', '0', '-1', '513', '']) {
+		const { app } = evaluate(`PM2_INSTANCES=${nonsense}\n`);
+		expect(app).toMatchObject({ instances: 1, env: { PM2_INSTANCES: nonsense }, stop_exit_codes: [2] });
+	}
 });

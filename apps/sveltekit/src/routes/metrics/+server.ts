@@ -15,10 +15,10 @@ export const GET: RequestHandler = ({ url }) =>
 		if (format !== 'prometheus') {
 			throw badRequest(`format: found ${JSON.stringify(format)}, expected json or prometheus`);
 		}
-		const labels = { slot: identity().slot };
+		const { slot } = identity();
 		const { pool } = await ensureDbosLaunched();
 		const text =
-			(await prisma().$metrics.prometheus({ globalLabels: labels })) +
-			prometheusText(poolMetrics('dbos', pool.gauge(), labels));
+			(await prisma().$metrics.prometheus({ globalLabels: { slot, pool: 'prisma' } })) +
+			prometheusText(poolMetrics('dbos', pool.gauge(), { slot, pool: 'dbos' }));
 		return new Response(text, { headers: { 'content-type': PROMETHEUS } });
 	});
