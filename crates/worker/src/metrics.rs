@@ -98,7 +98,7 @@ pub fn prometheus(slot: &str, reading: &Reading, opened: u64) -> String {
             head(&mut text, key, kind, description);
             line(
                 &mut text,
-                format_args!("{key}{{worker=\"{slot}\"}} {value}"),
+                format_args!("{key}{{slot=\"{slot}\",pool=\"prisma\"}} {value}"),
             );
         }
     }
@@ -114,7 +114,7 @@ pub fn prometheus(slot: &str, reading: &Reading, opened: u64) -> String {
             line(
                 &mut text,
                 format_args!(
-                    "poolwright_pool_connections{{worker=\"{slot}\",pool=\"{pool}\",state=\"{state}\"}} {value}"
+                    "poolwright_pool_connections{{slot=\"{slot}\",pool=\"{pool}\",state=\"{state}\"}} {value}"
                 ),
             );
         }
@@ -129,7 +129,7 @@ pub fn prometheus(slot: &str, reading: &Reading, opened: u64) -> String {
         let max = gauge.max;
         line(
             &mut text,
-            format_args!("poolwright_pool_max{{worker=\"{slot}\",pool=\"{pool}\"}} {max}"),
+            format_args!("poolwright_pool_max{{slot=\"{slot}\",pool=\"{pool}\"}} {max}"),
         );
     }
     head(
@@ -142,7 +142,7 @@ pub fn prometheus(slot: &str, reading: &Reading, opened: u64) -> String {
         let waiting = gauge.waiting;
         line(
             &mut text,
-            format_args!("poolwright_pool_waiting{{worker=\"{slot}\",pool=\"{pool}\"}} {waiting}"),
+            format_args!("poolwright_pool_waiting{{slot=\"{slot}\",pool=\"{pool}\"}} {waiting}"),
         );
     }
     text
@@ -206,9 +206,9 @@ mod tests {
     fn the_text_names_worker_and_pool_on_every_line() {
         let text = prometheus("web-1", &READING, 5);
         for expected in [
-            "prisma_pool_connections_open{worker=\"web-1\"} 3",
-            "poolwright_pool_connections{worker=\"web-1\",pool=\"dbos\",state=\"busy\"} 2",
-            "poolwright_pool_waiting{worker=\"web-1\",pool=\"prisma\"} 4",
+            "prisma_pool_connections_open{slot=\"web-1\",pool=\"prisma\"} 3",
+            "poolwright_pool_connections{slot=\"web-1\",pool=\"dbos\",state=\"busy\"} 2",
+            "poolwright_pool_waiting{slot=\"web-1\",pool=\"prisma\"} 4",
             "# TYPE poolwright_pool_max gauge",
         ] {
             assert!(

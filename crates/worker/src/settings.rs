@@ -5,12 +5,13 @@
 //! The environment is an argument (a function from name to value), so no test touches the real one.
 
 use crate::identity::Identity;
+pub use poolwright_topology::declare::DatabaseUrl;
+use poolwright_topology::declare::UrlError;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
-use url::Url;
 
 /// One variable that is not what it should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,12 +30,6 @@ pub struct Reader<'a> {
     source: &'a dyn Fn(&str) -> Option<String>,
     mistakes: Vec<Mistake>,
 }
-
-/// A database URL that was checked: scheme, host, user and database are there.
-///
-/// It has no `Display`, and its `Debug` hides the password: it cannot be logged by accident.
-#[derive(Clone, PartialEq, Eq)]
-pub struct DatabaseUrl(Url);
 
 /// What a worker is told by its environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -190,9 +185,19 @@ impl<'a> Reader<'a> {
         let Some(found) = (self.source)(variable) else {
             return self.refuse(variable, None, "a postgres:// URL".into());
         };
-        match DatabaseUrl::check(&found, maximum) {
+        match DatabaseUrl::parse(&found) {
             Ok(url) => Some(url),
-            Err(expected) => self.refuse(variable, Some(without_password(&found)), expected),
+            Err(error) => {
+                const EXPECTED: &str =
+                    "a postgres:// or postgresql:// URL with host, user and database";
+                let expected = match error {
+                    UrlError::ConnectionLimit { .. } => format!(
+                        "{EXPECTED}, without connection_limit (it is ignored; {maximum} sizes the pool)"
+                    ),
+                    _ => EXPECTED.to_owned(),
+                };
+                self.refuse(variable, Some(without_password(&found)), expected)
+            }
         }
     }
 
@@ -261,63 +266,6 @@ impl<'a> Reader<'a> {
             expected,
         });
         None
-    }
-}
-
-impl DatabaseUrl {
-    fn check(text: &str, maximum: &str) -> Result<Self, String> {
-        const EXPECTED: &str = "a postgres:// or postgresql:// URL with host, user and database";
-        let url = Url::parse(text).map_err(|_| EXPECTED.to_owned())?;
-        let complete = matches!(url.scheme(), "postgres" | "postgresql")
-            && url.host_str().is_some_and(|host| !host.is_empty())
-            && !url.username().is_empty()
-            && !url.path().trim_matches('/').is_empty();
-        if !complete {
-            return Err(EXPECTED.to_owned());
-        }
-        if url
-            .query_pairs()
-            .any(|(name, _)| name == "connection_limit")
-        {
-            return Err(format!(
-                "{EXPECTED}, without connection_limit (it is ignored; {maximum} sizes the pool)"
-            ));
-        }
-        Ok(Self(url))
-    }
-
-    /// The URL with its password, its sessions called `application_name`.
-    #[must_use]
-    pub fn named(&self, application_name: &str) -> String {
-        let mut url = self.0.clone();
-        let kept: Vec<(String, String)> = url
-            .query_pairs()
-            .filter(|(name, _)| name != "application_name")
-            .map(|(name, value)| (name.into_owned(), value.into_owned()))
-            .collect();
-        url.query_pairs_mut()
-            .clear()
-            .extend_pairs(kept)
-            .append_pair("application_name", application_name);
-        url.into()
-    }
-
-    /// Whether both lead to the same server, by what they say of it.
-    #[must_use]
-    pub fn same_server(&self, other: &Self) -> bool {
-        let place = |url: &Url| {
-            (
-                url.host_str().map(str::to_owned),
-                url.port().unwrap_or(5432),
-            )
-        };
-        place(&self.0) == place(&other.0)
-    }
-}
-
-impl fmt::Debug for DatabaseUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&without_password(self.0.as_str()))
     }
 }
 

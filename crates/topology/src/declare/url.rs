@@ -145,6 +145,22 @@ impl DatabaseUrl {
         format!("{host}:{}", self.port())
     }
 
+    /// The whole URL with its password, its sessions called `application_name`.
+    #[must_use]
+    pub fn named(&self, application_name: &str) -> String {
+        let mut url = self.0.clone();
+        let kept: Vec<(String, String)> = url
+            .query_pairs()
+            .filter(|(name, _)| name != "application_name")
+            .map(|(name, value)| (name.into_owned(), value.into_owned()))
+            .collect();
+        url.query_pairs_mut()
+            .clear()
+            .extend_pairs(kept)
+            .append_pair("application_name", application_name);
+        url.into()
+    }
+
     /// The whole URL with its password, for whoever connects.
     #[must_use]
     pub fn expose(&self) -> &str {
