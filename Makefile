@@ -9,6 +9,7 @@ PORT ?= 3000
 export ORDER_DESK_LISTEN ?= 127.0.0.1:$(PORT)
 POOLWRIGHT := target/release/poolwright
 NODE_MODULES := apps/sveltekit/node_modules/.package-lock.json
+POSTGRES_VERSIONS := tests/postgres/node_modules/.package-lock.json
 PAGE := apps/sveltekit/build/handler.js
 PAGE_SOURCES := $(shell find apps/sveltekit/src apps/sveltekit/static apps/sveltekit/prisma -type f -not -path '*/generated/*' 2>/dev/null) \
 	apps/sveltekit/package.json apps/sveltekit/vite.config.ts
@@ -54,7 +55,7 @@ bench: setup $(PAGE) ## Measure both stacks side by side and write docs/benchmar
 	target/release/bench
 
 .PHONY: setup
-setup: setup-postgres setup-browser setup-tools $(NODE_MODULES) ## Install what is missing
+setup: setup-postgres setup-browser setup-tools $(NODE_MODULES) $(POSTGRES_VERSIONS) ## Install what is missing
 
 .PHONY: setup-postgres
 setup-postgres:
@@ -73,6 +74,11 @@ $(NODE_MODULES): apps/sveltekit/package.json apps/sveltekit/package-lock.json
 	cd apps/sveltekit && npm ci --no-audit --no-fund
 	@touch $@
 
+$(POSTGRES_VERSIONS): tests/postgres/package.json tests/postgres/package-lock.json
+	@scripts/setup node
+	cd tests/postgres && npm ci --no-audit --no-fund
+	@touch $@
+
 $(PAGE): $(NODE_MODULES) $(PAGE_SOURCES)
 	cd apps/sveltekit && npm run build
 	@touch $@
@@ -80,4 +86,4 @@ $(PAGE): $(NODE_MODULES) $(PAGE_SOURCES)
 .PHONY: clean
 clean: ## Remove what was built (databases of the demo stay)
 	cargo clean
-	rm -rf apps/sveltekit/build apps/sveltekit/.svelte-kit apps/sveltekit/node_modules artifacts
+	rm -rf apps/sveltekit/build apps/sveltekit/.svelte-kit apps/sveltekit/node_modules tests/postgres/node_modules artifacts
