@@ -9,6 +9,8 @@ PORT ?= 3000
 export ORDER_DESK_LISTEN ?= 127.0.0.1:$(PORT)
 POOLWRIGHT := target/release/poolwright
 NODE_MODULES := apps/sveltekit/node_modules/.package-lock.json
+# One selection for both stacks: another one would have other features, and build every dependency again.
+BUILD_RELEASE := cargo build --release -p poolwright -p order-desk-axum
 POSTGRES_VERSIONS := tests/postgres/node_modules/.package-lock.json
 PAGE := apps/sveltekit/build/handler.js
 PAGE_SOURCES := $(shell find apps/sveltekit/src apps/sveltekit/static apps/sveltekit/prisma -type f -not -path '*/generated/*' 2>/dev/null) \
@@ -23,12 +25,12 @@ demo: demo-$(STACK) ## Run the fleet on an embedded Postgres (STACK=axum or svel
 
 .PHONY: demo-axum
 demo-axum: setup-postgres
-	cargo build --release -p poolwright -p order-desk-axum
+	$(BUILD_RELEASE)
 	$(POOLWRIGHT) --file apps/axum/poolwright.toml up
 
 .PHONY: demo-sveltekit
 demo-sveltekit: setup-postgres $(PAGE)
-	cargo build --release -p poolwright
+	$(BUILD_RELEASE)
 	$(POOLWRIGHT) --file apps/sveltekit/poolwright.toml up
 
 .PHONY: test
