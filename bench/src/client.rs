@@ -1,8 +1,8 @@
 //! A client that costs next to nothing.
 //!
-//! The generator shares two cores with what it measures. A full HTTP client spends more on a request
-//! than the faster stack spends on the answer; this one writes fixed bytes and reads a status and a
-//! `content-length`.
+//! The generator shares two cores with what it measures, and what it takes it takes from the faster
+//! stack: so it writes fixed bytes, and reads a status and a `content-length`, instead of being a
+//! whole HTTP client. How much of a core it took is part of the report.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -141,8 +141,7 @@ PostgreSQL {postgres}.
 - *Memory* is the proportional set size of the median worker (`/proc/<pid>/smaps_rollup`).
 - The database flushes nothing to disk (`fsync = off`): the disk would hide the difference between the stacks.
 - Load generator, workers, and database share the {cores} cores. The generator took {axum:.2} of a core
-  while it read from axum and {sveltekit:.2} while it read from SvelteKit; a full HTTP client would take more
-  than that from the faster stack.
+  while it read from axum and {sveltekit:.2} while it read from SvelteKit.
 
 Ratios travel between machines better than the figures themselves do.
 ",

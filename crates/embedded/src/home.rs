@@ -1,14 +1,27 @@
 //! The directory that holds everything of one server: data, password, log, last port.
 
+use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
 use crate::Error;
 use crate::account::Account;
 use crate::options::Location;
+use crate::postmaster;
+
+const DATA: &str = "data";
+const LOCK: &str = "lock";
+
+/// How the directories of temporary servers begin.
+const PREFIX: &str = "poolwright-postgres-";
+
+/// A temporary directory that nobody holds is left over, once it is old enough not to be one that
+/// is being made at this moment.
+const LEFT_OVER: Duration = Duration::from_secs(3600);
 
 /// How much of the log goes into an error.
 const LOG_TAIL_LINES: usize = 20;
@@ -35,8 +48,9 @@ impl Home {
             .into_iter()
             .find(|parent| account.can_reach(parent))
             .unwrap_or_else(std::env::temp_dir);
+        sweep(&parent, account, LEFT_OVER);
         let directory = tempfile::Builder::new()
-            .prefix("poolwright-postgres-")
+            .prefix(PREFIX)
             .permissions(std::fs::Permissions::from_mode(0o700))
             .tempdir_in(&parent)
             .map_err(Error::io("make a directory in", &parent))?;
@@ -94,7 +108,7 @@ impl Home {
     }
 
     pub(crate) fn data(&self) -> PathBuf {
-        self.path.join("data")
+        self.path.join(DATA)
     }
 
     pub(crate) fn log(&self) -> PathBuf {
@@ -106,7 +120,7 @@ impl Home {
     }
 
     pub(crate) fn lock_file(&self) -> PathBuf {
-        self.path.join("lock")
+        self.path.join(LOCK)
     }
 
     fn port_file(&self) -> PathBuf {
@@ -145,7 +159,7 @@ impl Home {
     pub(crate) fn make_password(&self, account: &Account) -> Result<(), Error> {
         let source = Path::new("/dev/urandom");
         let mut random = [0_u8; 24];
-        std::fs::File::open(source)
+        File::open(source)
             .and_then(|mut file| file.read_exact(&mut random))
             .map_err(Error::io("read", source))?;
         let password: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -175,6 +189,34 @@ impl Home {
             tail.join("\n")
         }
     }
+}
+
+/// Removes what servers left behind whose parents were killed: a temporary home is locked for as long
+/// as it is used. Failing here costs disk space only.
+fn sweep(parent: &Path, account: &Account, older_than: Duration) {
+    for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if entry.file_name().to_string_lossy().starts_with(PREFIX)
+            && is_left_over(&path, account, older_than)
+            && let Err(error) = std::fs::remove_dir_all(&path)
+        {
+            tracing::debug!(path = %path.display(), %error, "cannot remove a left-over server");
+        }
+    }
+}
+
+fn is_left_over(path: &Path, account: &Account, older_than: Duration) -> bool {
+    // Not followed: a link is not ours.
+    let Ok(found) = std::fs::symlink_metadata(path) else {
+        return false;
+    };
+    let age = found.modified().ok().and_then(|made| made.elapsed().ok());
+    let locked = File::open(path.join(LOCK)).is_ok_and(|lock| lock.try_lock().is_err());
+    found.is_dir()
+        && found.uid() == account.uid
+        && age.is_some_and(|age| age >= older_than)
+        && !locked
+        && postmaster::living(&path.join(DATA)).is_none()
 }
 
 fn give(path: &Path, account: &Account) -> Result<(), Error> {
@@ -240,6 +282,29 @@ mod tests {
             home.password_file().metadata().unwrap().mode() & 0o777,
             0o600
         );
+    }
+
+    #[test]
+    fn a_home_that_nobody_holds_any_more_is_swept_away() {
+        let parent = tempfile::tempdir().unwrap();
+        let [held, left, young] = ["held", "left", "young"].map(|name| {
+            let home = parent.path().join(format!("{PREFIX}{name}"));
+            std::fs::create_dir(&home).unwrap();
+            home
+        });
+        let lock = File::create(held.join(LOCK)).unwrap();
+        lock.lock().unwrap();
+        File::create(left.join(LOCK)).unwrap();
+        let long_ago = std::time::SystemTime::now() - LEFT_OVER * 2;
+        for old in [&held, &left] {
+            File::open(old).unwrap().set_modified(long_ago).unwrap();
+        }
+        let foreign = parent.path().join("something-else");
+        std::fs::create_dir(&foreign).unwrap();
+
+        sweep(parent.path(), &ourselves(), LEFT_OVER);
+        assert!(held.exists() && young.exists() && foreign.exists());
+        assert!(!left.exists());
     }
 
     #[test]

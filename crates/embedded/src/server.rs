@@ -37,6 +37,9 @@ pub struct Server {
     // Dropped before `home`, which removes the data that the process uses.
     process: Option<Process>,
     home: Home,
+    /// Held for as long as a temporary home is used. A persistent one is free again once the
+    /// server runs, so that others can adopt it.
+    lock: Option<File>,
     port: u16,
     password: String,
     purpose: Purpose,
@@ -71,31 +74,34 @@ impl Server {
             move || Opened::open(&options)
         })
         .await?;
-        if let Some(adopted) = adopt(&opened).await {
-            let Opened { home, password, .. } = opened;
-            tracing::info!(port = adopted, "adopted the Postgres server that runs here");
-            let purpose = options.purpose;
-            return Ok(Self {
-                process: None,
-                home,
-                port: adopted,
-                password,
-                purpose,
-            });
-        }
-        let (process, port) = launch(&opened, &options).await?;
-        let Opened { home, password, .. } = opened;
-        let purpose = options.purpose;
-        let server = Self {
-            process: Some(process),
+        let (process, port) = match adopt(&opened).await {
+            Some(port) => {
+                tracing::info!(port, "adopted the Postgres server that runs here");
+                (None, port)
+            }
+            None => {
+                let (process, port) = launch(&opened, &options).await?;
+                (Some(process), port)
+            }
+        };
+        let Opened {
             home,
+            password,
+            lock,
+            ..
+        } = opened;
+        let mut server = Self {
+            process,
+            home,
+            lock: Some(lock),
             port,
             password,
-            purpose,
+            purpose: options.purpose,
         };
         server.check().await?;
         if matches!(options.location, Location::Persistent(_)) {
             server.home.remember_port(port);
+            drop(server.lock.take());
         }
         Ok(server)
     }
@@ -218,7 +224,7 @@ struct Opened {
     account: Account,
     password: String,
     /// Held until the server runs: of two that start at once, the second adopts.
-    _lock: File,
+    lock: File,
 }
 
 impl Opened {
@@ -240,7 +246,7 @@ impl Opened {
             installation,
             account,
             password,
-            _lock: lock,
+            lock,
         })
     }
 }

@@ -13,7 +13,8 @@ pub const GIVEN: &str = "POOLWRIGHT_TEST_DATABASE_URL";
 ///
 /// Databases and roles are called what [`TestServer::name`] says, so that tests on a shared server
 /// do not meet. None of them exists at first. [`TestServer::stop`] removes them; a test that fails
-/// leaves them on a given server, for a look.
+/// leaves them on a given server, for a look. Tests that count the whole server's sessions run one at
+/// a time there (`cargo nextest run -j 1`): all fleets have the same names for them.
 #[derive(Debug)]
 pub struct TestServer {
     place: Place,
