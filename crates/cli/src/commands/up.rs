@@ -16,6 +16,7 @@ use poolwright_topology::budget::server_of;
 use poolwright_topology::declare::{App, Ready, Topology};
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -92,6 +93,10 @@ async fn supervise(
     control: &mut Control,
     topology: &Topology,
 ) -> Result<Exit, Failure> {
+    let pages: Vec<String> = supervisor
+        .addresses()
+        .map(|(app, address)| format!("{app} serves on {}", paint(style::STRONG, page(address))))
+        .collect();
     let (events, mut happened) = mpsc::channel(EVENTS);
     let fleet = supervisor.run(events);
     tokio::pin!(fleet);
@@ -104,7 +109,10 @@ async fn supervise(
                     // The fleet goes on meanwhile: its events wait in the channel.
                     let confirmation = verify::observe(control, topology, CONFIRMATION);
                     tokio::select! {
-                        verdict = confirmation => confirm(verdict),
+                        verdict = confirmation => {
+                            confirm(verdict);
+                            anstream::println!("{}", pages.join("\n"));
+                        }
                         outcome = &mut fleet => break outcome,
                     }
                 }
@@ -129,6 +137,16 @@ async fn supervise(
                 "{failure}; the fleet was stopped{words}"
             )))
         }
+    }
+}
+
+/// Where a browser on this machine finds an app that listens there.
+fn page(address: SocketAddr) -> String {
+    let port = address.port();
+    if address.ip().is_unspecified() {
+        format!("http://localhost:{port}")
+    } else {
+        format!("http://{address}")
     }
 }
 
