@@ -1,5 +1,6 @@
 //! `poolwright`: declares, plans, launches and verifies the Postgres connections of a fleet.
 
+mod backends;
 mod cli;
 mod commands;
 mod environment;

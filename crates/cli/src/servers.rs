@@ -203,4 +203,26 @@ impl Control {
         }
         Ok(rows)
     }
+
+    /// Terminates every session that is `doomed`, on the server it is on.
+    pub(crate) async fn terminate(
+        &mut self,
+        doomed: impl Fn(&Backend) -> bool,
+    ) -> Result<(), Failure> {
+        for (server, connection) in &mut self.by_server {
+            let rows = census::sample(connection)
+                .await
+                .map_err(Failure::source(format!("asking {server}")))?;
+            for row in rows.iter().filter(|row| doomed(row)) {
+                sqlx::query("SELECT pg_terminate_backend($1)")
+                    .bind(row.pid)
+                    .execute(&mut *connection)
+                    .await
+                    .map_err(Failure::source(format!(
+                        "terminating a session on {server}"
+                    )))?;
+            }
+        }
+        Ok(())
+    }
 }

@@ -13,7 +13,7 @@ use crate::spawner::Spawner;
 use crate::spec::AppSpec;
 use command_fds::{CommandFdExt, FdMapping};
 use poolwright_topology::channel::{self, ChannelError, FromWorker, ToWorker};
-use poolwright_topology::handover::{Exit, SlotEvent};
+use poolwright_topology::handover::{Exit, WorkerEvent, WorkerId};
 use poolwright_topology::tag::SlotId;
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::collections::VecDeque;
@@ -41,7 +41,7 @@ const LINGER: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub(crate) enum Told {
     /// Something that may decide the slot's future.
-    Happened(SlotEvent),
+    Happened(WorkerEvent),
     /// A line that is no message.
     BadLine(ChannelError),
     /// Lines of output that the caller has not been told of to the worker's end.
@@ -52,7 +52,7 @@ pub(crate) enum Told {
 #[derive(Debug, Clone)]
 pub(crate) struct Ears {
     /// To the dispatcher; bounded, so that a worker that floods its channel waits.
-    pub(crate) dispatcher: mpsc::Sender<(SlotId, Told)>,
+    pub(crate) dispatcher: mpsc::Sender<(WorkerId, Told)>,
     /// To the caller; output only, and never waited for.
     pub(crate) caller: mpsc::Sender<Event>,
 }
@@ -75,7 +75,7 @@ impl Worker {
         spawner: &Spawner,
         shim: &[OsString],
         app: &AppSpec,
-        slot: &SlotId,
+        worker: &WorkerId,
         held: Option<&Held>,
         ears: Ears,
     ) -> io::Result<Self> {
@@ -83,7 +83,7 @@ impl Worker {
         ours.set_nonblocking(true)?;
         let (from_worker, to_worker) = UnixStream::from_std(ours)?.into_split();
         let listener = held.map(Held::hand_down).transpose()?;
-        let command = command(shim, app, slot, listener, theirs.into())?;
+        let command = command(shim, app, &worker.slot, listener, theirs.into())?;
         let child = spawner.spawn(command).await?;
         let pid = child
             .id()
@@ -94,7 +94,7 @@ impl Worker {
         let (messages, queue) = mpsc::channel(4);
         tokio::spawn(write_channel(to_worker, queue));
         let attendant = Attendant {
-            slot: slot.clone(),
+            worker: worker.clone(),
             ears,
             dropped: AtomicU64::new(0),
             last_words: Arc::clone(&last_words),
@@ -180,7 +180,7 @@ fn command(
 }
 
 struct Attendant {
-    slot: SlotId,
+    worker: WorkerId,
     ears: Ears,
     dropped: AtomicU64,
     last_words: Arc<Mutex<VecDeque<String>>>,
@@ -218,7 +218,7 @@ async fn attend(
     }
     let exit = status.map_or(Exit::Code(-1), how);
     attendant
-        .tell(Told::Happened(SlotEvent::Exited(exit)))
+        .tell(Told::Happened(WorkerEvent::Exited(exit)))
         .await;
 }
 
@@ -234,7 +234,7 @@ async fn tell_when_listening(attendant: &Attendant, probed: Option<(u32, u16)>) 
         Some((group, port)) => probe::listens(group, port).await,
         None => std::future::pending().await,
     }
-    attendant.tell(Told::Happened(SlotEvent::SeenReady)).await;
+    attendant.tell(Told::Happened(WorkerEvent::SeenReady)).await;
 }
 
 async fn read_channel(attendant: Arc<Attendant>, from_worker: OwnedReadHalf) {
@@ -245,7 +245,7 @@ async fn read_channel(attendant: Arc<Attendant>, from_worker: OwnedReadHalf) {
             Told::BadLine(ChannelError::TooLong { bytes: line.bytes })
         } else {
             match FromWorker::from_line(&line.text) {
-                Ok(message) => Told::Happened(SlotEvent::Said(message)),
+                Ok(message) => Told::Happened(WorkerEvent::Said(message)),
                 Err(error) => Told::BadLine(error),
             }
         };
@@ -272,7 +272,7 @@ async fn read_output<R: AsyncRead + Unpin>(attendant: Arc<Attendant>, source: R,
 impl Attendant {
     /// The dispatcher is only gone when the supervisor is.
     async fn tell(&self, told: Told) {
-        let news = (self.slot.clone(), told);
+        let news = (self.worker.clone(), told);
         self.ears.dispatcher.send(news).await.ok();
     }
 
@@ -291,7 +291,7 @@ impl Attendant {
         }
         self.report_dropped();
         let event = Event::Output {
-            slot: self.slot.clone(),
+            slot: self.worker.slot.clone(),
             stream,
             line,
         };
@@ -306,7 +306,7 @@ impl Attendant {
             return;
         }
         let event = Event::OutputDropped {
-            slot: self.slot.clone(),
+            slot: self.worker.slot.clone(),
             lines,
         };
         if self.ears.caller.try_send(event).is_err() {

@@ -1,24 +1,30 @@
 //! The loop: many sources become one input, the handover decides, the loop enacts.
 
 use crate::attendant::{Ears, Told, Worker};
+use crate::backends::{Answered, Backends, Inquiries};
 use crate::control::{
-    self, AppStatus, Asked, ControlSocket, End, FleetStatus, Request, Response, SlotStatus,
+    self, Answers, AppStatus, Asked, ControlSocket, FleetStatus, Request, Response,
 };
 use crate::error::Error;
 use crate::event::{Event, Outcome, StopReason};
 use crate::listener::Held;
+use crate::requests::Requests;
+use crate::roster::{Roster, unix_ms};
 use crate::signals::Signals;
 use crate::spawner::Spawner;
 use crate::spec::{AppSpec, FleetSpec};
-use poolwright_topology::channel::{FromWorker, Gauge, ToWorker};
+use poolwright_topology::channel::{FromWorker, ToWorker};
 use poolwright_topology::handover::{
-    self, Action, Failure, Fleet, Moment, Readiness, SlotEvent, SlotState,
+    self, Action, Failure, Fleet, How, Moment, Policy, Readiness, Refusal, RollEnd, RollNews, Seen,
+    SlotView, WorkerEvent, WorkerId,
 };
 use poolwright_topology::tag::{Name, SlotId};
 use rustix::process::Signal;
 use std::collections::{BTreeMap, VecDeque};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::SocketAddr;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -77,7 +83,8 @@ impl Supervisor {
         self.held.iter().map(|(app, held)| (app, held.address()))
     }
 
-    /// Runs the fleet to its end.
+    /// Runs the fleet to its end. Nothing is launched in a slot before `backends` shows that Postgres has
+    /// nothing left of whoever was there before.
     ///
     /// Everything but output waits for room in `events`, without holding the fleet up; output finds
     /// room or is dropped and counted. A receiver that is dropped is no longer told anything.
@@ -87,7 +94,11 @@ impl Supervisor {
     /// # Errors
     /// [`Error::Setup`] when the system refuses the spawning thread. A worker that fails is not an
     /// error but an [`Outcome`].
-    pub async fn run(self, events: mpsc::Sender<Event>) -> Result<Outcome, Error> {
+    pub async fn run(
+        self,
+        backends: Arc<dyn Backends>,
+        events: mpsc::Sender<Event>,
+    ) -> Result<Outcome, Error> {
         let spawner = Spawner::start(Handle::current()).map_err(Error::Setup)?;
         let (to_dispatcher, mut from_workers) = mpsc::channel(WORKERS_QUEUE);
         let (ask, mut asked) = mpsc::channel(1);
@@ -101,7 +112,8 @@ impl Supervisor {
             held,
             mut signals,
         } = self;
-        let mut dispatcher = Dispatcher::new(spec, held, spawner, ears);
+        let inquiries = Inquiries::new(backends);
+        let mut dispatcher = Dispatcher::new(spec, held, spawner, ears, inquiries);
         let mut conversations = JoinSet::new();
         let farewell = CancellationToken::new();
 
@@ -117,18 +129,24 @@ impl Supervisor {
                 permit = events.reserve(), if !dispatcher.outbox.is_empty() => {
                     dispatcher.post(permit.ok());
                 }
-                Some((slot, told)) = from_workers.recv() => dispatcher.told(slot, told).await,
+                Some((worker, told)) = from_workers.recv() => dispatcher.told(worker, told).await,
+                Some(answered) = dispatcher.inquiries.next() => dispatcher.answered(answered).await,
+                Some(Ok(admission)) = dispatcher.admissions.join_next() => {
+                    dispatcher.admitted(admission).await;
+                }
                 name = signals.next() => dispatcher.signalled(name).await,
                 Some(asked) = asked.recv() => dispatcher.asked(asked).await,
                 Ok((stream, _)) = control.listener().accept() => {
                     conversations.spawn(control::serve(stream, ask.clone(), farewell.clone()));
                 }
                 Some(_) = conversations.join_next() => {}
-                () = sleep_until(deadline) => dispatcher.decide(handover::Event::Timeout).await,
+                () = sleep_until(deadline) => {
+                    dispatcher.decide(handover::Event::Timeout).await;
+                }
             }
         };
 
-        dispatcher.answer_the_waiting(&outcome);
+        dispatcher.requests.ended(&outcome);
         farewell.cancel();
         let said = async { while conversations.join_next().await.is_some() {} };
         // Who does not read the answer does not get it.
@@ -151,42 +169,64 @@ struct Dispatcher {
     epoch: Instant,
     since: SystemTime,
     fleet: Fleet,
-    slots: BTreeMap<SlotId, Slot>,
-    /// Who waits for the end.
-    waiting: Vec<mpsc::Sender<Response>>,
+    roster: Roster,
+    requests: Requests,
+    inquiries: Inquiries,
+    /// Scalings that wait for the budget's word.
+    admissions: JoinSet<Admission>,
     /// What the caller is to know and has had no room for.
     outbox: VecDeque<Event>,
     signals_seen: u32,
+    /// Which reload or restart new processes come from.
+    generation: u32,
+    reachable: bool,
+    /// How many backends Postgres showed last of a slot without a process.
+    remaining: BTreeMap<SlotId, u32>,
     failure: Option<(Failure, Vec<String>)>,
     outcome: Option<Outcome>,
 }
 
-/// What is known of a slot beyond the handover's state.
-struct Slot {
-    since: SystemTime,
-    worker: Option<Worker>,
-    executor_id: Option<String>,
-    gauges: BTreeMap<String, Gauge>,
+/// A scaling and what the budget says to it.
+struct Admission {
+    app: Name,
+    instances: u32,
+    answers: Answers,
+    verdict: Result<(), String>,
 }
 
 impl Dispatcher {
-    fn new(spec: FleetSpec, held: BTreeMap<Name, Held>, spawner: Spawner, ears: Ears) -> Self {
-        let since = SystemTime::now();
-        let fleet = Fleet::new(spec.apps.iter().flat_map(|app| app.plans()).collect());
-        let slots = spec.apps.iter().flat_map(|app| app.slots());
-        let slots = slots.map(|slot| (slot, Slot::vacant(since))).collect();
+    fn new(
+        spec: FleetSpec,
+        held: BTreeMap<Name, Held>,
+        spawner: Spawner,
+        ears: Ears,
+        inquiries: Inquiries,
+    ) -> Self {
+        let policy = Policy {
+            seed: RandomState::new().build_hasher().finish(),
+            ..spec.policy.clone()
+        };
+        let plans = spec.apps.iter().flat_map(AppSpec::plans).collect();
+        let fleet = Fleet::new(plans, policy);
+        let mut roster = Roster::default();
+        roster.add(spec.apps.iter().flat_map(AppSpec::slots));
         Self {
             spec,
             held,
             spawner,
             ears,
             epoch: Instant::now(),
-            since,
+            since: SystemTime::now(),
             fleet,
-            slots,
-            waiting: Vec::new(),
+            roster,
+            requests: Requests::default(),
+            inquiries,
+            admissions: JoinSet::new(),
             outbox: VecDeque::new(),
             signals_seen: 0,
+            generation: 1,
+            reachable: true,
+            remaining: BTreeMap::new(),
             failure: None,
             outcome: None,
         }
@@ -230,79 +270,123 @@ impl Dispatcher {
         }
     }
 
-    /// Lets the handover decide, and enacts; an action that has its event at once is followed up.
-    async fn decide(&mut self, event: handover::Event) {
+    /// Lets the handover decide, and enacts; an action that has its event at once is followed up. What
+    /// was asked for and is refused comes back.
+    async fn decide(&mut self, event: handover::Event) -> Option<Refusal> {
+        let mut refused = None;
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
             for action in self.fleet.handle(event, self.now()) {
-                events.extend(self.enact(action).await);
+                if let Action::Refused(refusal) = action {
+                    refused = Some(refusal);
+                } else {
+                    events.extend(self.enact(action).await);
+                }
             }
         }
+        self.requests.look_at(&self.fleet);
+        refused
     }
 
     async fn enact(&mut self, action: Action) -> Option<handover::Event> {
         match action {
-            Action::Spawn(slot) => {
-                let event = self.spawn(&slot).await;
-                return Some(handover::Event::Slot { slot, event });
+            Action::Spawn(worker) => {
+                let event = self.spawn(&worker).await;
+                return Some(handover::Event::Worker { worker, event });
             }
-            Action::Launch(slot) => {
-                if let Some(worker) = self.worker(&slot) {
-                    worker.send(ToWorker::Launch);
+            Action::Launch(worker) => {
+                if let Some(process) = self.roster.process(&worker) {
+                    process.worker.send(ToWorker::Launch);
                 }
             }
-            Action::Terminate(slot) => {
-                if let Some(worker) = self.worker(&slot) {
-                    worker.signal(Signal::TERM);
-                }
-            }
-            Action::Kill(slot) => {
-                if let Some(worker) = self.worker(&slot) {
-                    worker.signal(Signal::KILL);
-                }
+            Action::Terminate(worker) => self.signal(&worker, Signal::TERM),
+            Action::Kill(worker) => {
+                self.signal(&worker, Signal::KILL);
+                let slot = worker.slot;
                 self.outbox.push_back(Event::Killing { slot });
             }
+            Action::Confirm(slot) => self.inquiries.confirm(slot),
+            Action::TerminateBackends(slot) => {
+                let count = self.remaining.get(&slot).copied().unwrap_or(0);
+                self.outbox.push_back(Event::TerminatingBackends {
+                    slot: slot.clone(),
+                    count,
+                });
+                self.inquiries.terminate(slot);
+            }
             Action::Moved { slot, from, to } => {
-                if let Some(known) = self.slots.get_mut(&slot) {
-                    known.since = SystemTime::now();
-                }
+                self.roster.moved(&slot);
                 self.outbox.push_back(Event::Moved { slot, from, to });
             }
             Action::AllServing => self.outbox.push_back(Event::AllServing),
             Action::Failed(failure) => self.failed(failure),
+            Action::Crashed { failure, then } => {
+                let last_words = self.last_words(&failure.slot);
+                self.roster.crashed(&failure);
+                self.requests.crashed(&failure, &last_words);
+                self.outbox.push_back(Event::Crashed {
+                    failure,
+                    last_words,
+                    then,
+                });
+            }
+            Action::Removed(slot) => {
+                self.roster.remove(&slot);
+                self.remaining.remove(&slot);
+                self.outbox.push_back(Event::Removed { slot });
+            }
+            Action::Roll(news) => {
+                let words = match &news {
+                    RollNews::Ended(RollEnd::Failed(failure)) => self.last_words(&failure.slot),
+                    _ => Vec::new(),
+                };
+                self.requests.rolled(&news, || words);
+                self.outbox.push_back(Event::Roll(news));
+            }
+            // Taken out before.
+            Action::Refused(_) => {}
             Action::Ended(outcome) => self.ended(outcome),
         }
         None
     }
 
-    async fn spawn(&mut self, slot: &SlotId) -> SlotEvent {
+    async fn spawn(&mut self, id: &WorkerId) -> WorkerEvent {
+        let slot = &id.slot;
         let Some(app) = self.spec.apps.iter().find(|app| app.name == *slot.app()) else {
-            return SlotEvent::SpawnFailed {
+            return WorkerEvent::SpawnFailed {
                 reason: "its app is not declared".to_owned(),
             };
         };
         let held = self.held.get(&app.name);
         let ears = self.ears.clone();
-        match Worker::start(&self.spawner, &self.spec.shim, app, slot, held, ears).await {
+        match Worker::start(&self.spawner, &self.spec.shim, app, id, held, ears).await {
             Ok(worker) => {
                 self.outbox.push_back(Event::Spawned {
                     slot: slot.clone(),
                     pid: worker.pid,
                 });
-                if let Some(known) = self.slots.get_mut(slot) {
-                    known.worker = Some(worker);
-                }
-                SlotEvent::Spawned
+                self.roster.seated(id, worker, self.generation);
+                WorkerEvent::Spawned
             }
-            Err(error) => SlotEvent::SpawnFailed {
+            Err(error) => WorkerEvent::SpawnFailed {
                 reason: error.to_string(),
             },
         }
     }
 
+    fn signal(&mut self, worker: &WorkerId, signal: Signal) {
+        if let Some(process) = self.roster.process(worker) {
+            process.worker.signal(signal);
+        }
+    }
+
+    fn last_words(&self, slot: &SlotId) -> Vec<String> {
+        let view = self.fleet.slots().find(|view| view.slot == slot);
+        self.roster.last_words(view)
+    }
+
     fn failed(&mut self, failure: Failure) {
-        let slot = self.slots.get(&failure.slot);
-        let last_words = slot.map(Slot::last_words).unwrap_or_default();
+        let last_words = self.last_words(&failure.slot);
         self.failure = Some((failure.clone(), last_words.clone()));
         self.outbox.push_back(Event::Failed {
             failure,
@@ -325,7 +409,8 @@ impl Dispatcher {
     }
 
     /// Something from a worker: what is for the caller and for `status` is kept, the rest decided on.
-    async fn told(&mut self, slot: SlotId, told: Told) {
+    async fn told(&mut self, worker: WorkerId, told: Told) {
+        let slot = worker.slot.clone();
         let event = match told {
             Told::BadLine(error) => {
                 let error = error.to_string();
@@ -338,52 +423,75 @@ impl Dispatcher {
             }
             Told::Happened(event) => event,
         };
-        self.note(&slot, &event);
-        let exited = matches!(event, SlotEvent::Exited(_));
-        let happened = handover::Event::Slot {
-            slot: slot.clone(),
-            event,
-        };
-        self.decide(happened).await;
-        if exited && let Some(known) = self.slots.get_mut(&slot) {
-            *known = Slot::vacant(known.since);
-        }
+        self.note(&worker, &event);
+        self.decide(handover::Event::Worker { worker, event }).await;
+        self.roster.parted(&slot);
     }
 
-    fn note(&mut self, slot: &SlotId, event: &SlotEvent) {
-        let Some(known) = self.slots.get_mut(slot) else {
-            return;
-        };
+    fn note(&mut self, id: &WorkerId, event: &WorkerEvent) {
+        let slot = id.slot.clone();
         match event {
-            SlotEvent::Said(FromWorker::Started {
+            WorkerEvent::Said(FromWorker::Started {
                 pid,
                 executor_id,
                 pools,
             }) => {
-                known.executor_id = Some(executor_id.clone());
+                if let Some(process) = self.roster.process(id) {
+                    process.executor_id = Some(executor_id.clone());
+                }
                 self.outbox_unless_full(Event::Started {
-                    slot: slot.clone(),
+                    slot,
                     pid: *pid,
                     executor_id: executor_id.clone(),
                     pools: pools.clone(),
                 });
             }
-            SlotEvent::Said(FromWorker::Gauges { pools }) => {
-                known.gauges.clone_from(pools);
-                self.outbox_unless_full(Event::Gauges {
-                    slot: slot.clone(),
-                    pools: pools.clone(),
-                });
+            WorkerEvent::Said(FromWorker::Gauges { pools }) => {
+                if let Some(process) = self.roster.process(id) {
+                    process.gauges.clone_from(pools);
+                }
+                let pools = pools.clone();
+                self.outbox_unless_full(Event::Gauges { slot, pools });
             }
-            SlotEvent::Exited(exit) => {
-                if let Some(worker) = &known.worker {
+            WorkerEvent::Exited(exit) => {
+                if let Some(process) = self.roster.gone(id) {
                     self.outbox.push_back(Event::Exited {
-                        slot: slot.clone(),
-                        pid: worker.pid,
+                        slot,
+                        pid: process.worker.pid,
                         exit: *exit,
                     });
                 }
             }
+            _ => {}
+        }
+    }
+
+    /// What Postgres says.
+    async fn answered(&mut self, answered: Answered) {
+        match answered {
+            Answered::Census(slots, error) => {
+                self.reached(error.map(|error| error.to_string()));
+                for (slot, seen) in slots {
+                    if let Seen::Remaining(count) = seen {
+                        self.remaining.insert(slot.clone(), count);
+                    }
+                    self.decide(handover::Event::Backends { slot, seen }).await;
+                }
+            }
+            Answered::Terminated(slot, Some(error)) => {
+                let reason = error.to_string();
+                self.outbox_unless_full(Event::NotTerminated { slot, reason });
+            }
+            Answered::Terminated(_, None) => {}
+        }
+    }
+
+    /// Tells the beginning and the end of Postgres' silence.
+    fn reached(&mut self, error: Option<String>) {
+        let was = std::mem::replace(&mut self.reachable, error.is_none());
+        match (was, error) {
+            (true, Some(reason)) => self.outbox.push_back(Event::Unreachable { reason }),
+            (false, None) => self.outbox.push_back(Event::Reachable),
             _ => {}
         }
     }
@@ -404,11 +512,11 @@ impl Dispatcher {
         match request {
             Request::Status => {
                 let status = self.status();
-                answers.try_send(Response::Status { status }).ok();
+                answers.send(Response::Status { status }).ok();
             }
             Request::Stop { now } => {
-                answers.try_send(Response::Stopping).ok();
-                self.waiting.push(answers);
+                answers.send(Response::Stopping).ok();
+                self.requests.stop(answers);
                 let (reason, event) = if now {
                     (StopReason::KillRequest, handover::Event::Kill)
                 } else {
@@ -417,33 +525,103 @@ impl Dispatcher {
                 self.outbox.push_back(Event::Stopping(reason));
                 self.decide(event).await;
             }
+            Request::Reload => self.roll(None, How::Warm, answers).await,
+            Request::Restart { slot } => self.roll(slot, How::Cold, answers).await,
+            Request::Scale { app, instances } => self.scale(app, instances, answers),
         }
     }
 
-    fn answer_the_waiting(&mut self, outcome: &Outcome) {
-        for answers in self.waiting.drain(..) {
-            let end = End::from(outcome);
-            answers.try_send(Response::Stopped { end }).ok();
+    async fn roll(&mut self, slot: Option<SlotId>, how: How, answers: Answers) {
+        let slots: Vec<_> = match slot {
+            Some(slot) => vec![slot],
+            None => self.fleet.slots().map(|view| view.slot.clone()).collect(),
+        };
+        // Known before the first step is told; taken back if it is refused.
+        let busy = self.fleet.is_rolling();
+        if !busy {
+            let of = u32::try_from(slots.len()).unwrap_or(u32::MAX);
+            self.requests.roll(answers.clone(), of);
+            self.generation += 1;
         }
+        if let Some(refusal) = self.decide(handover::Event::Roll { slots, how }).await {
+            if !busy {
+                self.requests.forget_roll();
+                self.generation -= 1;
+            }
+            refuse(&answers, refusal.to_string());
+        }
+    }
+
+    /// Asks the budget first, without holding the fleet up.
+    fn scale(&mut self, app: Name, instances: u32, answers: Answers) {
+        let reason = if !self.spec.apps.iter().any(|spec| spec.name == app) {
+            Some(format!("there is no app {app}"))
+        } else if instances == 0 {
+            Some("0 workers: expected 1 or more; `stop` ends the fleet".to_owned())
+        } else if self.requests.scales(&app) {
+            Some(format!(
+                "{app} is being scaled; ask again when that has ended"
+            ))
+        } else {
+            None
+        };
+        if let Some(reason) = reason {
+            return refuse(&answers, reason);
+        }
+        let backends = self.inquiries.backends();
+        self.admissions.spawn(async move {
+            let verdict = backends.admit(&app, instances).await;
+            Admission {
+                app,
+                instances,
+                answers,
+                verdict,
+            }
+        });
+    }
+
+    async fn admitted(&mut self, admission: Admission) {
+        let Admission {
+            app,
+            instances,
+            answers,
+            verdict,
+        } = admission;
+        if let Err(reason) = verdict {
+            return refuse(&answers, reason);
+        }
+        let Some(spec) = self.spec.apps.iter_mut().find(|spec| spec.name == app) else {
+            return;
+        };
+        let before = std::mem::replace(&mut spec.instances, instances);
+        let plans = spec.plans().collect();
+        self.roster.add(spec.slots());
+        let event = handover::Event::Scale {
+            app: app.clone(),
+            plans,
+        };
+        if let Some(refusal) = self.decide(event).await {
+            if let Some(spec) = self.spec.apps.iter_mut().find(|spec| spec.name == app) {
+                spec.instances = before;
+            }
+            return refuse(&answers, refusal.to_string());
+        }
+        self.requests.scale(answers, app, instances, before);
+        self.requests.look_at(&self.fleet);
     }
 
     fn status(&self) -> FleetStatus {
-        let states: BTreeMap<_, _> = self.fleet.slots().collect();
         let apps = self.spec.apps.iter().map(|app| AppStatus {
             app: app.name.clone(),
             listen: match self.held.get(&app.name) {
                 Some(held) => Some(held.address()),
                 None => app.listen,
             },
-            slots: app
+            slots: self
+                .fleet
                 .slots()
-                .filter_map(|slot| {
-                    let state = *states.get(&slot)?;
-                    let known = self.slots.get(&slot)?;
-                    let mut status = known.status(slot, state, app.pools.clone());
-                    status.executor_id = status.executor_id.filter(|_| app.executor);
-                    Some(status)
-                })
+                .filter(|view: &SlotView<'_>| *view.slot.app() == app.name)
+                .filter_map(|view| self.roster.status(view, app.pools.clone(), app.executor))
                 .collect(),
         });
         FleetStatus {
@@ -452,39 +630,10 @@ impl Dispatcher {
             apps: apps.collect(),
         }
     }
-
-    fn worker(&self, slot: &SlotId) -> Option<&Worker> {
-        self.slots.get(slot)?.worker.as_ref()
-    }
 }
 
-impl Slot {
-    const fn vacant(since: SystemTime) -> Self {
-        Self {
-            since,
-            worker: None,
-            executor_id: None,
-            gauges: BTreeMap::new(),
-        }
-    }
-
-    fn last_words(&self) -> Vec<String> {
-        let words = self.worker.as_ref().map(Worker::last_words);
-        words.unwrap_or_default()
-    }
-
-    fn status(&self, slot: SlotId, state: SlotState, pools: BTreeMap<String, u32>) -> SlotStatus {
-        SlotStatus {
-            slot,
-            state,
-            since_unix_ms: unix_ms(self.since),
-            pid: self.worker.as_ref().map(|worker| worker.pid),
-            restarts: 0,
-            executor_id: self.executor_id.clone(),
-            pools,
-            gauges: self.gauges.clone(),
-        }
-    }
+fn refuse(answers: &Answers, reason: String) {
+    answers.send(Response::Refused { reason }).ok();
 }
 
 fn readiness_can_be_seen(app: &AppSpec) -> Result<(), Error> {
@@ -496,11 +645,6 @@ fn readiness_can_be_seen(app: &AppSpec) -> Result<(), Error> {
         }
         Readiness::Channel | Readiness::Listening => Ok(()),
     }
-}
-
-fn unix_ms(time: SystemTime) -> u64 {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 async fn sleep_until(deadline: Option<Instant>) {

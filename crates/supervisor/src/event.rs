@@ -1,7 +1,7 @@
 //! What the caller gets to know, as data; it renders.
 
 use poolwright_topology::channel::Gauge;
-use poolwright_topology::handover::{Exit, Failure, SlotState};
+use poolwright_topology::handover::{Consequence, Exit, Failure, RollNews, SlotState};
 use poolwright_topology::tag::{Name, SlotId};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -87,6 +87,45 @@ pub enum Event {
         failure: Failure,
         /// The last lines it wrote to standard error.
         last_words: Vec<String>,
+    },
+    /// A worker failed; the fleet goes on. A slot that is parked for it is not tried again until a reload
+    /// or a restart, and its executor's work waits that long.
+    Crashed {
+        /// Which, and why.
+        failure: Failure,
+        /// The last lines it wrote to standard error.
+        last_words: Vec<String>,
+        /// What follows for the slot.
+        then: Consequence,
+    },
+    /// How a reload or restart goes.
+    Roll(RollNews),
+    /// A slot was scaled away and its backends are gone: its executor will not return.
+    Removed {
+        /// The slot.
+        slot: SlotId,
+    },
+    /// Postgres does not answer, so no slot whose process is gone is launched again. Told once, until
+    /// [`Event::Reachable`].
+    Unreachable {
+        /// Why, in words.
+        reason: String,
+    },
+    /// Postgres answers again.
+    Reachable,
+    /// Backends outlived their process and are terminated.
+    TerminatingBackends {
+        /// The slot.
+        slot: SlotId,
+        /// How many Postgres showed last.
+        count: u32,
+    },
+    /// Postgres did not let it be done; they are waited for.
+    NotTerminated {
+        /// The slot.
+        slot: SlotId,
+        /// Why, in words.
+        reason: String,
     },
     /// The fleet drains, and why.
     Stopping(StopReason),

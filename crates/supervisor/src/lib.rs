@@ -16,8 +16,11 @@
 //! | [`spec`] | what the caller wants |
 //! | [`event`] | what the caller gets to know |
 //! | [`shim`] | the last steps before a worker's own code, inside its process |
-//! | [`control`] | the private socket that `status` and `stop` talk to, both ends |
+//! | [`control`] | the private socket that `status`, `reload` and the like talk to, both ends |
+//! | [`backends`] | what is asked of Postgres, through the caller |
 //! | `dispatcher` | the loop |
+//! | `roster` | what is known of each slot |
+//! | `requests` | who waits for the end of what |
 //! | `signals` | SIGTERM, SIGINT and SIGHUP |
 //! | `spawner` | the one thread that forks |
 //! | `attendant` | one worker: its channel, its output, its end |
@@ -29,6 +32,7 @@
 //! and seeing a program listen on `/proc` (`probe`).
 
 mod attendant;
+pub mod backends;
 pub mod control;
 mod dispatcher;
 mod environment;
@@ -37,13 +41,18 @@ pub mod event;
 mod lines;
 mod listener;
 mod probe;
+mod requests;
+mod roster;
 pub mod shim;
 mod signals;
 mod spawner;
 pub mod spec;
 
+pub use backends::{Backends, NoBackends, Unreachable};
 pub use dispatcher::Supervisor;
 pub use error::Error;
 pub use event::{Event, Outcome, StopReason, Stream};
-pub use poolwright_topology::handover::{Cause, Exit, Failure, Readiness, SlotState};
+pub use poolwright_topology::handover::{
+    Cause, Consequence, Exit, Failure, Policy, Readiness, RollEnd, RollNews, SlotState,
+};
 pub use spec::{AppSpec, FleetSpec};

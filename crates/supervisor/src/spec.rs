@@ -1,6 +1,6 @@
 //! What the caller wants: every number resolved, every variable read.
 
-use poolwright_topology::handover::{Readiness, SlotPlan};
+use poolwright_topology::handover::{Policy, Readiness, SlotPlan};
 use poolwright_topology::tag::{Name, SlotId};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -18,6 +18,8 @@ pub struct FleetSpec {
     pub shim: Vec<OsString>,
     /// Where the control socket goes; see [`crate::control::socket_path`]. It may hold other things.
     pub state_dir: PathBuf,
+    /// How patient the handover is. Its seed is drawn by the supervisor.
+    pub policy: Policy,
 }
 
 /// One app: identical workers behind one listening socket.

@@ -1,11 +1,12 @@
 //! What the tests run as processes of their own: the shim, and a supervisor to be signalled and killed.
 //! (The workers are shell scripts, so that nothing of this crate is on their side of the channel.)
 
-use poolwright_supervisor::{AppSpec, FleetSpec, Readiness, Supervisor, shim};
+use poolwright_supervisor::{AppSpec, FleetSpec, NoBackends, Policy, Readiness, Supervisor, shim};
 use socket2::{Domain, Socket, Type};
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 fn main() -> ExitCode {
@@ -68,7 +69,7 @@ async fn supervise(mut args: impl Iterator<Item = OsString>) -> ExitCode {
         }
     });
     let outcome = match Supervisor::bind(spec) {
-        Ok(supervisor) => supervisor.run(events).await,
+        Ok(supervisor) => supervisor.run(Arc::new(NoBackends), events).await,
         Err(error) => Err(error),
     };
     printer.await.ok();
@@ -94,6 +95,7 @@ fn spec(state_dir: OsString, script: OsString) -> Option<FleetSpec> {
         apps: vec![app],
         shim: vec![std::env::current_exe().ok()?.into(), "shim".into()],
         state_dir: state_dir.into(),
+        policy: Policy::default(),
     })
 }
 

@@ -1,5 +1,6 @@
 //! `poolwright up`: plan, prepare, run, verify.
 
+use crate::backends::FromPostgres;
 use crate::cli::Place;
 use crate::commands::{exec_worker, plan, prepare, verify};
 use crate::environment::Environment;
@@ -10,13 +11,16 @@ use crate::servers::{self, Control, EmbeddedFile};
 use crate::style::{self, paint};
 use clap::Args;
 use poolwright_supervisor::{
-    AppSpec, Event, FleetSpec, Outcome, Readiness, SlotState, StopReason, Stream, Supervisor,
+    AppSpec, Consequence, Event, FleetSpec, Outcome, Policy, Readiness, RollEnd, RollNews,
+    SlotState, StopReason, Stream, Supervisor,
 };
 use poolwright_topology::budget::server_of;
+use poolwright_topology::census::Verdict;
 use poolwright_topology::declare::{App, Ready, Topology};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -81,16 +85,16 @@ impl Up {
                 }
             }
         }
-        let mut control =
-            Control::connect(topology, |server| control_name(topology, server)).await?;
-        supervise(supervisor, &mut control, topology).await
+        let control = Control::connect(topology, |server| control_name(topology, server)).await?;
+        let backends = Arc::new(FromPostgres::new(topology.clone(), control));
+        supervise(supervisor, &backends, topology).await
     }
 }
 
 /// Runs the fleet and prints what happens, to its end.
 async fn supervise(
     supervisor: Supervisor,
-    control: &mut Control,
+    backends: &Arc<FromPostgres>,
     topology: &Topology,
 ) -> Result<Exit, Failure> {
     let pages: Vec<String> = supervisor
@@ -98,7 +102,7 @@ async fn supervise(
         .map(|(app, address)| format!("{app} serves on {}", paint(style::STRONG, page(address))))
         .collect();
     let (events, mut happened) = mpsc::channel(EVENTS);
-    let fleet = supervisor.run(events);
+    let fleet = supervisor.run(Arc::<FromPostgres>::clone(backends), events);
     tokio::pin!(fleet);
     let outcome = loop {
         tokio::select! {
@@ -107,7 +111,7 @@ async fn supervise(
                 print_event(&event);
                 if event == Event::AllServing {
                     // The fleet goes on meanwhile: its events wait in the channel.
-                    let confirmation = verify::observe(control, topology, CONFIRMATION);
+                    let confirmation = observe(backends, topology);
                     tokio::select! {
                         verdict = confirmation => {
                             confirm(verdict);
@@ -140,6 +144,14 @@ async fn supervise(
     }
 }
 
+/// Observes over the control connections; the handover's own questions wait meanwhile.
+async fn observe(backends: &FromPostgres, topology: &Topology) -> Result<Verdict, Failure> {
+    let mut lent = backends.lent().await?;
+    let verdict = verify::observe(&mut lent.control, topology, CONFIRMATION).await?;
+    lent.give_back();
+    Ok(verdict)
+}
+
 /// Where a browser on this machine finds an app that listens there.
 fn page(address: SocketAddr) -> String {
     let port = address.port();
@@ -152,7 +164,7 @@ fn page(address: SocketAddr) -> String {
 
 /// What Postgres says of the fleet that has just become ready. A server that does not answer now is no reason to
 /// stop a fleet that serves.
-fn confirm(verdict: Result<poolwright_topology::census::Verdict, Failure>) {
+fn confirm(verdict: Result<Verdict, Failure>) {
     match verdict {
         Ok(verdict) => anstream::print!("{}", verify::render(&verdict, CONFIRMATION)),
         Err(failure) => {
@@ -174,7 +186,7 @@ async fn interruptible<T>(work: impl Future<Output = T>) -> Result<Option<T>, Fa
 }
 
 /// The control connection to a server is named after the first app that has a pool there.
-fn control_name(topology: &Topology, server: &str) -> Result<String, Failure> {
+pub(crate) fn control_name(topology: &Topology, server: &str) -> Result<String, Failure> {
     let first = topology.pools().find(|(_, pool)| server_of(pool) == server);
     let Some((app, _)) = first else {
         return Err(Failure::said(format!("no app has a pool on {server}")));
@@ -194,6 +206,7 @@ fn fleet(declared: &Declared) -> Result<FleetSpec, Failure> {
             .collect(),
         shim: exec_worker::command().map_err(Failure::source("finding this executable"))?,
         state_dir: declared.located.state_dir.clone(),
+        policy: Policy::default(),
     })
 }
 
@@ -259,7 +272,12 @@ fn print_event(event: &Event) {
             SlotState::Launching => note(slot, "launching".into()),
             SlotState::Serving => note(slot, paint(style::GOOD, "serving")),
             SlotState::Draining => note(slot, "draining".into()),
-            SlotState::Vacant | SlotState::Booting | SlotState::Booted => {}
+            SlotState::Vacant
+            | SlotState::Booting
+            | SlotState::Booted
+            | SlotState::Vanishing
+            | SlotState::Resting
+            | SlotState::Parked => {}
         },
         Event::Started { .. } | Event::Gauges { .. } => {}
         Event::AllServing => anstream::eprintln!("{}", paint(style::GOOD, "all workers serve")),
@@ -274,6 +292,45 @@ fn print_event(event: &Event) {
         Event::Failed { failure, .. } => {
             anstream::eprintln!("{} {failure}", paint(style::BAD, "failed"));
         }
+        Event::Crashed { failure, then, .. } => {
+            let then = match then {
+                Consequence::Restart { after } => format!(
+                    "is started again after {} ms, when its connections are gone",
+                    after.as_millis()
+                ),
+                Consequence::Park { failures } => {
+                    format!("is parked after {failures} failures; reload or restart tries it again")
+                }
+            };
+            anstream::eprintln!("{} {failure}", paint(style::BAD, "failed"));
+            note(&failure.slot, then);
+        }
+        Event::Roll(news) => match news {
+            RollNews::Boots(slot) => note(slot, "its successor boots".into()),
+            RollNews::Drains(_) | RollNews::Serves(_) => {}
+            RollNews::Ended(RollEnd::Done) => {
+                anstream::eprintln!("{}", paint(style::GOOD, "every worker is replaced"));
+            }
+            RollNews::Ended(RollEnd::Failed(failure)) => anstream::eprintln!(
+                "{} {failure}; the others run what they ran before",
+                paint(style::BAD, "stopped replacing workers:")
+            ),
+            RollNews::Ended(RollEnd::Stopped) => {}
+        },
+        Event::Removed { slot } => note(slot, "left, and its connections are gone".into()),
+        Event::Unreachable { reason } => anstream::eprintln!(
+            "{} {reason}; nothing is launched until it answers",
+            paint(style::BAD, "Postgres does not answer:")
+        ),
+        Event::Reachable => anstream::eprintln!("Postgres answers again"),
+        Event::TerminatingBackends { slot, count } => note(
+            slot,
+            format!("{count} connections outlive their process, they are terminated"),
+        ),
+        Event::NotTerminated { slot, reason } => note(
+            slot,
+            format!("its connections cannot be terminated and are waited for: {reason}"),
+        ),
         Event::Stopping(reason) => anstream::eprintln!(
             "{}",
             match reason {

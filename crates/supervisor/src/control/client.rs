@@ -1,8 +1,9 @@
-//! The other end: what `status` and `stop` use.
+//! The other end: what the commands use.
 
-use super::protocol::{self, End, FleetStatus, MAX_LINE, Request, Response};
+use super::protocol::{self, End, FleetStatus, MAX_LINE, Progress, Request, Response, SlotFailure};
 use super::socket::socket_path;
 use crate::lines::BoundedLines;
+use poolwright_topology::tag::{Name, SlotId};
 use std::io;
 use std::path::{Path, PathBuf};
 use tokio::io::AsyncWriteExt;
@@ -98,6 +99,60 @@ impl Client {
             match self.answer().await? {
                 Response::Stopping => {}
                 Response::Stopped { end } => return Ok(end),
+                other => return Err(unexpected(&other)),
+            }
+        }
+    }
+
+    /// Replaces every worker, one after the other, and waits for the end; `progress` hears every step.
+    /// `Some` is the slot that failed and stopped it. Not cancel safe: the reload goes on all the same.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] while another one is under way, or the fleet starts or stops.
+    pub async fn reload(
+        &mut self,
+        progress: impl FnMut(Progress),
+    ) -> Result<Option<SlotFailure>, ClientError> {
+        self.until_done(Request::Reload, progress).await
+    }
+
+    /// Stops and starts the worker of `slot`, or of every slot, one after the other. Otherwise like
+    /// [`Client::reload`].
+    ///
+    /// # Errors
+    /// As [`Client::reload`], and when there is no such slot.
+    pub async fn restart(
+        &mut self,
+        slot: Option<SlotId>,
+        progress: impl FnMut(Progress),
+    ) -> Result<Option<SlotFailure>, ClientError> {
+        self.until_done(Request::Restart { slot }, progress).await
+    }
+
+    /// Gives an app this many workers, and waits until they serve and the others are gone. Otherwise like
+    /// [`Client::reload`].
+    ///
+    /// # Errors
+    /// As [`Client::reload`], and when the budget does not allow it.
+    pub async fn scale(
+        &mut self,
+        app: Name,
+        instances: u32,
+    ) -> Result<Option<SlotFailure>, ClientError> {
+        let request = Request::Scale { app, instances };
+        self.until_done(request, |_| {}).await
+    }
+
+    async fn until_done(
+        &mut self,
+        request: Request,
+        mut progress: impl FnMut(Progress),
+    ) -> Result<Option<SlotFailure>, ClientError> {
+        self.ask(request).await?;
+        loop {
+            match self.answer().await? {
+                Response::Progress(step) => progress(step),
+                Response::Done { failure } => return Ok(failure),
                 other => return Err(unexpected(&other)),
             }
         }

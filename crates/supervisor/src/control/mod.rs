@@ -1,4 +1,4 @@
-//! The private socket over which `status` and `stop` talk to a running fleet.
+//! The private socket over which `status`, `stop`, `reload`, `restart` and `scale` talk to a running fleet.
 //!
 //! One request a line, JSON, with the version of the protocol; each is answered by one or more lines.
 //! The directory is of mode 0700, the socket of mode 0600, and who connects is asked of the kernel:
@@ -10,8 +10,11 @@ mod server;
 mod socket;
 
 pub use client::{Client, ClientError};
-pub use protocol::{AppStatus, End, FleetStatus, Request, Response, SlotStatus, VERSION};
+pub use protocol::{
+    AppStatus, End, FleetStatus, Progress, Request, Response, SlotFailure, SlotStatus, Step,
+    VERSION,
+};
 pub use socket::socket_path;
 
-pub(crate) use server::{Asked, serve};
+pub(crate) use server::{Answers, Asked, serve};
 pub(crate) use socket::ControlSocket;

@@ -23,7 +23,7 @@ pub(crate) struct Envelope<T> {
 }
 
 /// What can be asked of a running fleet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "snake_case")]
 pub enum Request {
     /// Answered by [`Response::Status`].
@@ -33,6 +33,23 @@ pub enum Request {
         /// Without a drain.
         #[serde(default)]
         now: bool,
+    },
+    /// Replaces every worker, one slot after the other, each booted before its predecessor leaves.
+    /// Answered by [`Response::Progress`] as it goes and by [`Response::Done`] at its end.
+    Reload,
+    /// Stops and starts the worker of a slot, or of every slot, one after the other. Answered likewise.
+    Restart {
+        /// The slot; every slot when there is none.
+        #[serde(default)]
+        slot: Option<SlotId>,
+    },
+    /// From now on an app has this many workers. Answered by [`Response::Done`] when they serve and the
+    /// others are gone.
+    Scale {
+        /// The app.
+        app: Name,
+        /// How many.
+        instances: u32,
     },
 }
 
@@ -52,11 +69,55 @@ pub enum Response {
         /// How it ended.
         end: End,
     },
-    /// The request was not understood or not allowed.
+    /// A step of a reload or restart.
+    Progress(Progress),
+    /// A reload, restart or scaling is over.
+    Done {
+        /// The slot that failed, if one did. The fleet goes on: see [`SlotFailure`].
+        failure: Option<SlotFailure>,
+    },
+    /// The request was not understood or not allowed; nothing has changed.
     Refused {
         /// Why, in words.
         reason: String,
     },
+}
+
+/// A step of a reload or restart.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// The slot.
+    pub slot: SlotId,
+    /// What it does now.
+    pub step: Step,
+    /// How many slots serve again.
+    pub done: u32,
+    /// Of how many.
+    pub of: u32,
+}
+
+/// What a slot does in a reload or restart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    /// The successor boots beside its predecessor.
+    Boots,
+    /// The predecessor was asked to leave.
+    Drains,
+    /// The new worker serves.
+    Serves,
+}
+
+/// Why a reload, restart or scaling stopped. The slots whose turn had not come run what they ran before; the
+/// one that failed keeps its old worker, or is restarted with pauses when that had left already.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlotFailure {
+    /// The slot.
+    pub slot: SlotId,
+    /// Why, in words, the slot's name first.
+    pub reason: String,
+    /// The last lines its worker wrote to standard error.
+    pub last_words: Vec<String>,
 }
 
 /// A running fleet.
@@ -92,8 +153,21 @@ pub struct SlotStatus {
     pub since_unix_ms: u64,
     /// Its process, if there is one.
     pub pid: Option<u32>,
-    /// How often its process was started again.
+    /// The process of the successor that boots beside it, during a reload.
+    #[serde(default)]
+    pub successor_pid: Option<u32>,
+    /// Which reload or restart its process comes from: 1 is the fleet's start.
+    #[serde(default)]
+    pub generation: Option<u32>,
+    /// How often its process was started again after a failure, in all.
     pub restarts: u32,
+    /// How many failures it has not made up for by serving since: these decide the pauses, and when the
+    /// slot is parked.
+    #[serde(default)]
+    pub failures: u32,
+    /// Its last failure in words: of a parked slot, the reason.
+    #[serde(default)]
+    pub last_failure: Option<String>,
     /// The executor id that its worker reported; none where no pool belongs to an executor.
     pub executor_id: Option<String>,
     /// The declared maximum of each pool, by name.
@@ -165,11 +239,21 @@ mod tests {
                 Request::Stop { now: true },
                 r#"{"v":1,"request":"stop","now":true}"#,
             ),
+            (Request::Reload, r#"{"v":1,"request":"reload"}"#),
+            (
+                Request::Scale {
+                    app: Name::new("web").unwrap(),
+                    instances: 5,
+                },
+                r#"{"v":1,"request":"scale","app":"web","instances":5}"#,
+            ),
         ];
         for (request, line) in table {
-            assert_eq!(write(request).trim_end(), line);
+            assert_eq!(write(&request).trim_end(), line);
             assert_eq!(read::<Request>(line), Ok(request));
         }
+        let all = r#"{"v":1,"request":"restart"}"#;
+        assert_eq!(read::<Request>(all), Ok(Request::Restart { slot: None }));
         let short = r#"{"v":1,"request":"stop"}"#;
         assert_eq!(read::<Request>(short), Ok(Request::Stop { now: false }));
     }

@@ -12,11 +12,11 @@ use tokio_util::sync::CancellationToken;
 #[derive(Debug)]
 pub(crate) struct Asked {
     pub(crate) request: Request,
-    pub(crate) answers: mpsc::Sender<Response>,
+    pub(crate) answers: Answers,
 }
 
-/// The most answers that one request has.
-const ANSWERS: usize = 2;
+/// Unbounded: a reload has three steps a slot, and nobody waits for who reads them.
+pub(crate) type Answers = mpsc::UnboundedSender<Response>;
 
 /// Serves one connection, until it is closed or, between two requests, `end` is cancelled.
 pub(crate) async fn serve(
@@ -38,7 +38,7 @@ pub(crate) async fn serve(
             Some(reason) => Err(reason.clone()),
             None => protocol::read(&line.text),
         };
-        let (answers, mut queue) = mpsc::channel(ANSWERS);
+        let (answers, mut queue) = mpsc::unbounded_channel();
         match request {
             Ok(request) => {
                 if dispatcher.send(Asked { request, answers }).await.is_err() {
@@ -46,7 +46,7 @@ pub(crate) async fn serve(
                 }
             }
             Err(reason) => {
-                answers.try_send(Response::Refused { reason }).ok();
+                answers.send(Response::Refused { reason }).ok();
                 drop(answers);
             }
         }

@@ -2,7 +2,7 @@
 
 use crate::run::{POLITE, run, stubborn};
 use poolwright_supervisor::control::Client;
-use poolwright_supervisor::{Cause, Event, Exit, Failure, Outcome, SlotState};
+use poolwright_supervisor::{Cause, Event, Exit, Failure, Outcome};
 use std::time::Duration;
 
 /// `bad` in the slot 1, polite otherwise.
@@ -39,24 +39,6 @@ async fn a_worker_that_fails_to_launch_ends_the_fleet_with_its_last_words() {
     let count = |wanted: fn(&Event) -> bool| fleet.heard.iter().filter(|e| wanted(e)).count();
     assert_eq!(count(|event| matches!(event, Event::Spawned { .. })), 3);
     assert_eq!(count(|event| matches!(event, Event::Exited { .. })), 3);
-}
-
-#[tokio::test]
-async fn a_serving_worker_that_is_killed_ends_the_fleet() {
-    let mut fleet = run(2, POLITE, |_| {});
-    fleet.all_serving().await;
-    let pid = fleet.heard.iter().find_map(|event| match event {
-        Event::Spawned { slot, pid } if slot.index() == 1 => Some(*pid),
-        _ => None,
-    });
-    let pid = rustix::process::Pid::from_raw(pid.unwrap().try_into().unwrap()).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
-    let outcome = fleet.outcome().await;
-    let cause = Cause::Exited {
-        state: SlotState::Serving,
-        exit: Exit::Signal(9),
-    };
-    assert_eq!(failure(&outcome).0.cause, cause);
 }
 
 #[tokio::test]

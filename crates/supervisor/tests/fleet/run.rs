@@ -1,7 +1,10 @@
 //! A fleet under test: its scripts, its specification, what was heard of it.
 
-use poolwright_supervisor::{AppSpec, Error, Event, FleetSpec, Outcome, Readiness, Supervisor};
+use poolwright_supervisor::{
+    AppSpec, Backends, Error, Event, FleetSpec, NoBackends, Outcome, Policy, Readiness, Supervisor,
+};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
@@ -30,6 +33,19 @@ pub(crate) fn stubborn() -> String {
     )
 }
 
+/// Pauses that tests need not sit through, and a slot that is parked at its third failure.
+pub(crate) fn quick() -> Policy {
+    Policy {
+        settle: Duration::from_millis(100),
+        backoff_first: Duration::from_millis(10),
+        confirm_every: Duration::from_millis(10),
+        unreachable_every: Duration::from_millis(10),
+        terminate_after: Duration::from_millis(100),
+        park_after: 3,
+        ..Policy::default()
+    }
+}
+
 pub(crate) fn actor() -> &'static str {
     env!("CARGO_BIN_EXE_supervisor-test-actor")
 }
@@ -53,6 +69,7 @@ pub(crate) fn spec(state_dir: &Path, instances: u32, script: &str) -> FleetSpec 
         apps: vec![app],
         shim: vec![actor().into(), "shim".into()],
         state_dir: state_dir.to_owned(),
+        policy: quick(),
     }
 }
 
@@ -82,6 +99,17 @@ pub(crate) fn run_with_room(
     script: &str,
     change: impl FnOnce(&mut FleetSpec),
 ) -> Running {
+    run_over(Arc::new(NoBackends), room, instances, script, change)
+}
+
+/// The same over what `backends` says of Postgres.
+pub(crate) fn run_over(
+    backends: Arc<dyn Backends>,
+    room: usize,
+    instances: u32,
+    script: &str,
+    change: impl FnOnce(&mut FleetSpec),
+) -> Running {
     let state_dir = TempDir::new().unwrap();
     let mut spec = spec(state_dir.path(), instances, script);
     change(&mut spec);
@@ -91,7 +119,7 @@ pub(crate) fn run_with_room(
         state_dir,
         events,
         heard: Vec::new(),
-        run: tokio::spawn(supervisor.run(sender)),
+        run: tokio::spawn(supervisor.run(backends, sender)),
     }
 }
 

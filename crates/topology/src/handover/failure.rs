@@ -1,13 +1,13 @@
-//! Which worker ended a fleet, and why, in words.
+//! Which worker failed, and why, in words.
 
 use super::exit::Exit;
-use super::interface::SlotState;
+use super::interface::{Seen, SlotState};
 use crate::tag::SlotId;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Which worker ended the fleet, and why.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+/// Which worker failed, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, thiserror::Error)]
 #[error("{slot} {cause}")]
 pub struct Failure {
     /// The slot.
@@ -17,7 +17,7 @@ pub struct Failure {
 }
 
 /// Why a worker failed; reads on after the slot's name.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Cause {
     /// No process came to be.
     #[error("could not be started: {reason}")]
@@ -75,6 +75,23 @@ pub enum Cause {
         /// What would have been right.
         expected: &'static str,
     },
+    /// Postgres has not shown its predecessor's backends gone.
+    #[error("{}, {after:?} after its process was gone, and was not launched", show_seen(*seen))]
+    Unconfirmed {
+        /// How long it was waited.
+        after: Duration,
+        /// What Postgres showed last.
+        seen: Seen,
+    },
+}
+
+fn show_seen(seen: Seen) -> String {
+    match seen {
+        Seen::Remaining(count) => format!("still has {count} backends in Postgres"),
+        Seen::Gone | Seen::Unreachable => {
+            "cannot be confirmed gone, Postgres does not answer".to_owned()
+        }
+    }
 }
 
 fn show_pools(pools: &BTreeMap<String, u32>) -> String {

@@ -1,8 +1,10 @@
 //! Tables of the transitions, and properties over every order of events.
 
 use super::*;
+use crate::channel::FromWorker;
+use crate::tag::SlotId;
 use proptest::prelude::*;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 const READY: Duration = Duration::from_secs(30);
 const DRAIN: Duration = Duration::from_secs(10);
@@ -12,7 +14,7 @@ fn slot(index: usize) -> SlotId {
     format!("web-{index}").parse().unwrap()
 }
 
-fn fleet_of(count: usize, readiness: Readiness) -> Fleet {
+fn plans(count: usize, readiness: Readiness) -> Vec<SlotPlan> {
     let plan = |index| SlotPlan {
         slot: slot(index),
         readiness,
@@ -20,18 +22,43 @@ fn fleet_of(count: usize, readiness: Readiness) -> Fleet {
         drain_timeout: DRAIN,
         pools: [("db".to_owned(), 3)].into(),
     };
-    Fleet::new((0..count).map(plan).collect())
+    (0..count).map(plan).collect()
 }
 
-fn of(index: usize, event: SlotEvent) -> Event {
-    Event::Slot {
+fn fleet_of(count: usize, readiness: Readiness) -> Fleet {
+    Fleet::new(plans(count, readiness), Policy::default())
+}
+
+/// The only process of a slot outside a handover.
+fn worker(index: usize) -> WorkerId {
+    WorkerId {
         slot: slot(index),
+        seat: Seat::A,
+    }
+}
+
+fn of(index: usize, event: WorkerEvent) -> Event {
+    Event::Worker {
+        worker: worker(index),
         event,
     }
 }
 
+fn backends(index: usize, seen: Seen) -> Event {
+    Event::Backends {
+        slot: slot(index),
+        seen,
+    }
+}
+
+/// The events by which a fleet starts on an empty Postgres.
+fn start(count: usize) -> Vec<Event> {
+    let gone = (0..count).map(|index| backends(index, Seen::Gone));
+    std::iter::once(Event::Start).chain(gone).collect()
+}
+
 fn said(index: usize, message: FromWorker) -> Event {
-    of(index, SlotEvent::Said(message))
+    of(index, WorkerEvent::Said(message))
 }
 
 fn started(index: usize, executor_id: &str, max: u32) -> Event {
@@ -46,13 +73,13 @@ fn started(index: usize, executor_id: &str, max: u32) -> Event {
 }
 
 fn exited(index: usize, code: i32) -> Event {
-    of(index, SlotEvent::Exited(Exit::Code(code)))
+    of(index, WorkerEvent::Exited(Exit::Code(code)))
 }
 
 /// The events that lead a fleet's slot from its start to a state.
 fn path_to(state: SlotState, index: usize) -> Vec<Event> {
     let path = [
-        (SlotState::Booting, of(index, SlotEvent::Spawned)),
+        (SlotState::Booting, of(index, WorkerEvent::Spawned)),
         (SlotState::Launching, said(index, FromWorker::Booted)),
         (
             SlotState::Launching,
@@ -69,10 +96,19 @@ fn path_to(state: SlotState, index: usize) -> Vec<Event> {
         .collect()
 }
 
+/// A fleet of which everything boots.
+fn started_fleet(count: usize, readiness: Readiness) -> Fleet {
+    let mut fleet = fleet_of(count, readiness);
+    for event in start(count) {
+        let _actions = fleet.handle(event, T0);
+    }
+    fleet
+}
+
 /// A started fleet of one in a state.
 fn alone(state: SlotState) -> Fleet {
     let mut fleet = fleet_of(1, Readiness::Channel);
-    for event in [vec![Event::Start], path_to(state, 0)].concat() {
+    for event in [start(1), path_to(state, 0)].concat() {
         let _actions = fleet.handle(event, T0);
     }
     assert_eq!(states(&fleet), [state]);
@@ -80,7 +116,7 @@ fn alone(state: SlotState) -> Fleet {
 }
 
 fn states(fleet: &Fleet) -> Vec<SlotState> {
-    fleet.slots().map(|(_, state)| state).collect()
+    fleet.slots().map(|slot| slot.state).collect()
 }
 
 /// What is to be done, without what is only told.
@@ -96,7 +132,7 @@ fn deeds(actions: Vec<Action>) -> Vec<Action> {
 
 fn failure(actions: &[Action]) -> Option<&Cause> {
     actions.iter().find_map(|action| match action {
-        Action::Failed(failure) => Some(&failure.cause),
+        Action::Failed(failure) | Action::Crashed { failure, .. } => Some(&failure.cause),
         _ => None,
     })
 }
@@ -104,16 +140,21 @@ fn failure(actions: &[Action]) -> Option<&Cause> {
 #[test]
 fn a_cold_start_boots_everything_at_once_and_launches_one_at_a_time() {
     let mut fleet = fleet_of(3, Readiness::Channel);
-    let spawns: Vec<_> = (0..3).map(|index| Action::Spawn(slot(index))).collect();
-    assert_eq!(deeds(fleet.handle(Event::Start, T0)), spawns);
+    let spawns: Vec<_> = (0..3).map(|index| Action::Spawn(worker(index))).collect();
+    assert_eq!(deeds(fleet.handle(Event::Start, T0)), []);
+    let mut spawned = Vec::new();
     for index in 0..3 {
-        assert_eq!(deeds(fleet.handle(of(index, SlotEvent::Spawned), T0)), []);
+        spawned.extend(deeds(fleet.handle(backends(index, Seen::Gone), T0)));
+    }
+    assert_eq!(spawned, spawns);
+    for index in 0..3 {
+        assert_eq!(deeds(fleet.handle(of(index, WorkerEvent::Spawned), T0)), []);
     }
     // Who boots first launches first; the others wait, the first in the order of the plan next.
     let booted = |index| said(index, FromWorker::Booted);
     assert_eq!(
         deeds(fleet.handle(booted(2), T0)),
-        [Action::Launch(slot(2))]
+        [Action::Launch(worker(2))]
     );
     assert_eq!(deeds(fleet.handle(booted(1), T0)), []);
     assert_eq!(deeds(fleet.handle(booted(0), T0)), []);
@@ -123,7 +164,7 @@ fn a_cold_start_boots_everything_at_once_and_launches_one_at_a_time() {
         let actions = fleet.handle(said(index, FromWorker::Ready), T0);
         assert_eq!(actions.contains(&Action::AllServing), next.is_none());
         let launch: Vec<_> = next
-            .map(|next| Action::Launch(slot(next)))
+            .map(|next| Action::Launch(worker(next)))
             .into_iter()
             .collect();
         assert_eq!(deeds(actions), launch);
@@ -163,18 +204,15 @@ fn a_worker_that_says_something_else_than_planned_is_refused() {
             .map(ToString::to_string)
             .unwrap_or_default();
         assert!(said.contains(expected), "{said}");
-        assert_eq!(deeds(actions), [Action::Terminate(slot(0))]);
+        assert_eq!(deeds(actions), [Action::Terminate(worker(0))]);
     }
 }
 
 #[test]
 fn ready_counts_only_after_started_and_only_after_launch() {
     let mut fleet = fleet_of(2, Readiness::Channel);
-    for event in [
-        Event::Start,
-        said(0, FromWorker::Booted),
-        said(1, FromWorker::Booted),
-    ] {
+    let booted = (0..2).map(|index| said(index, FromWorker::Booted));
+    for event in start(2).into_iter().chain(booted) {
         let _actions = fleet.handle(event, T0);
     }
     assert_eq!(states(&fleet), [SlotState::Launching, SlotState::Booted]);
@@ -202,23 +240,22 @@ fn a_foreign_program_serves_when_it_says_or_shows_so() {
         ),
         (
             Readiness::Listening,
-            of(0, SlotEvent::SeenReady),
+            of(0, WorkerEvent::SeenReady),
             SlotState::Serving,
         ),
         (
             Readiness::Notify,
-            of(0, SlotEvent::SeenReady),
+            of(0, WorkerEvent::SeenReady),
             SlotState::Serving,
         ),
         (
             Readiness::Channel,
-            of(0, SlotEvent::SeenReady),
+            of(0, WorkerEvent::SeenReady),
             SlotState::Booting,
         ),
     ];
     for (readiness, event, expected) in table {
-        let mut fleet = fleet_of(1, readiness);
-        let _actions = fleet.handle(Event::Start, T0);
+        let mut fleet = started_fleet(1, readiness);
         let actions = fleet.handle(event.clone(), T0);
         assert_eq!(states(&fleet), [expected], "{readiness:?} {event:?}");
         assert_eq!(deeds(actions), []);
@@ -226,9 +263,8 @@ fn a_foreign_program_serves_when_it_says_or_shows_so() {
 }
 
 #[test]
-fn a_worker_that_ends_unasked_ends_the_fleet_from_every_state() {
-    use SlotState::{Booting, Draining, Launching, Serving, Vacant};
-    for state in [Booting, Launching, Serving, Draining] {
+fn a_worker_that_ends_before_its_slot_ever_served_ends_the_fleet() {
+    for state in [SlotState::Booting, SlotState::Launching] {
         let mut fleet = alone(state);
         let actions = fleet.handle(exited(0, 1), T0);
         let exit = Exit::Code(1);
@@ -237,21 +273,105 @@ fn a_worker_that_ends_unasked_ends_the_fleet_from_every_state() {
         let slot = slot(0);
         let ended = Action::Ended(Outcome::Failed(Failure { slot, cause }));
         assert_eq!(actions.last(), Some(&ended));
-        assert_eq!(states(&fleet), [Vacant]);
+        assert_eq!(states(&fleet), [SlotState::Vacant]);
     }
 }
 
 #[test]
+fn a_worker_that_ends_unasked_later_is_restarted_when_its_backends_are_gone_and_after_a_pause() {
+    for state in [SlotState::Serving, SlotState::Draining] {
+        let mut fleet = alone(state);
+        let actions = fleet.handle(exited(0, 1), T0);
+        let exit = Exit::Code(1);
+        assert_eq!(failure(&actions), Some(&Cause::Exited { state, exit }));
+        assert!(actions.contains(&Action::Confirm(slot(0))), "{actions:?}");
+        assert_eq!(states(&fleet), [SlotState::Vanishing]);
+        let _actions = fleet.handle(backends(0, Seen::Gone), T0);
+        assert_eq!(states(&fleet), [SlotState::Resting]);
+        let due = fleet.poll_timeout().unwrap();
+        assert!(due > T0);
+        let actions = fleet.handle(Event::Timeout, due);
+        assert_eq!(deeds(actions), [Action::Spawn(worker(0))]);
+    }
+}
+
+#[test]
+fn a_slot_that_keeps_failing_is_parked_and_a_reload_tries_it_again() {
+    let mut fleet = alone(SlotState::Serving);
+    let mut now = T0;
+    let mut restarts = 0;
+    let _actions = fleet.handle(exited(0, 1), now);
+    while states(&fleet) != [SlotState::Parked] {
+        let _actions = fleet.handle(backends(0, Seen::Gone), now);
+        if let [SlotState::Resting] = states(&fleet).as_slice() {
+            now = fleet.poll_timeout().unwrap();
+            let spawned = deeds(fleet.handle(Event::Timeout, now));
+            assert_eq!(spawned, [Action::Spawn(worker(0))]);
+            restarts += 1;
+            let _actions = fleet.handle(exited(0, 1), now);
+        }
+    }
+    assert_eq!(restarts, Policy::default().park_after - 1);
+    assert_eq!(fleet.poll_timeout(), None);
+    let reload = Event::Roll {
+        slots: vec![slot(0)],
+        how: How::Warm,
+    };
+    assert_eq!(deeds(fleet.handle(reload, now)), [Action::Spawn(worker(0))]);
+}
+
+#[test]
+fn backends_that_outlive_their_process_are_asked_for_again_and_terminated() {
+    let mut fleet = alone(SlotState::Serving);
+    let _actions = fleet.handle(exited(0, 1), T0);
+    let policy = Policy::default();
+    let mut now = T0;
+    let mut terminated = None;
+    while terminated.is_none() {
+        let _actions = fleet.handle(backends(0, Seen::Remaining(2)), now);
+        now = fleet.poll_timeout().unwrap();
+        let actions = fleet.handle(Event::Timeout, now);
+        assert_eq!(deeds(actions.clone()), []);
+        terminated = actions
+            .contains(&Action::TerminateBackends(slot(0)))
+            .then_some(now);
+    }
+    assert_eq!(terminated, Some(T0 + policy.terminate_after));
+    assert_eq!(states(&fleet), [SlotState::Vanishing]);
+}
+
+#[test]
+fn requests_that_come_at_the_wrong_time_are_refused_with_a_reason() {
+    let reload = |index| Event::Roll {
+        slots: vec![slot(index)],
+        how: How::Warm,
+    };
+    let scale = || Event::Scale {
+        app: slot(0).app().clone(),
+        plans: Vec::new(),
+    };
+    let refused = |refusal| vec![Action::Refused(refusal)];
+    let mut starting = alone(SlotState::Booting);
+    assert_eq!(starting.handle(reload(0), T0), refused(Refusal::Starting));
+    assert_eq!(starting.handle(scale(), T0), refused(Refusal::Starting));
+    let mut fleet = alone(SlotState::Serving);
+    assert_eq!(fleet.handle(reload(7), T0), refused(Refusal::NoSuchSlot));
+    let _actions = fleet.handle(reload(0), T0);
+    assert_eq!(fleet.handle(reload(0), T0), refused(Refusal::Rolling));
+    let _actions = fleet.handle(Event::Stop, T0);
+    assert_eq!(fleet.handle(reload(0), T0), refused(Refusal::Stopping));
+}
+
+#[test]
 fn the_first_cause_is_the_outcome_and_the_others_drain() {
-    let mut fleet = fleet_of(3, Readiness::Channel);
-    let _actions = fleet.handle(Event::Start, T0);
+    let mut fleet = started_fleet(3, Readiness::Channel);
     for index in 0..3 {
-        let _actions = fleet.handle(of(index, SlotEvent::Spawned), T0);
+        let _actions = fleet.handle(of(index, WorkerEvent::Spawned), T0);
     }
     let actions = fleet.handle(exited(1, 1), T0);
     assert_eq!(
         deeds(actions),
-        [Action::Terminate(slot(0)), Action::Terminate(slot(2))]
+        [Action::Terminate(worker(0)), Action::Terminate(worker(2))]
     );
     assert_eq!(failure(&fleet.handle(exited(0, 2), T0)), None);
     let actions = fleet.handle(exited(2, 0), T0);
@@ -276,7 +396,7 @@ fn deadlines_fall_due_when_they_say_and_not_before() {
         assert_eq!(fleet.handle(Event::Timeout, due - instant), []);
         let actions = fleet.handle(Event::Timeout, due);
         match state {
-            SlotState::Draining => assert_eq!(actions, [Action::Kill(slot(0))]),
+            SlotState::Draining => assert_eq!(actions, [Action::Kill(worker(0))]),
             _ => assert!(failure(&actions).is_some(), "{state}"),
         }
     }
@@ -286,13 +406,12 @@ fn deadlines_fall_due_when_they_say_and_not_before() {
 #[test]
 fn a_stop_that_overtakes_a_spawn_is_made_up_for() {
     for (stop, expected) in [
-        (Event::Stop, Action::Terminate(slot(0))),
-        (Event::Kill, Action::Kill(slot(0))),
+        (Event::Stop, Action::Terminate(worker(0))),
+        (Event::Kill, Action::Kill(worker(0))),
     ] {
-        let mut fleet = fleet_of(1, Readiness::Channel);
-        let _actions = fleet.handle(Event::Start, T0);
+        let mut fleet = started_fleet(1, Readiness::Channel);
         assert_eq!(deeds(fleet.handle(stop, T0)), []);
-        assert_eq!(fleet.handle(of(0, SlotEvent::Spawned), T0), [expected]);
+        assert_eq!(fleet.handle(of(0, WorkerEvent::Spawned), T0), [expected]);
     }
 }
 
@@ -301,12 +420,12 @@ fn kill_follows_stop_at_once_and_only_once() {
     let mut fleet = alone(SlotState::Serving);
     assert_eq!(
         deeds(fleet.handle(Event::Stop, T0)),
-        [Action::Terminate(slot(0))]
+        [Action::Terminate(worker(0))]
     );
     assert_eq!(deeds(fleet.handle(Event::Stop, T0)), []);
     assert_eq!(
         deeds(fleet.handle(Event::Kill, T0)),
-        [Action::Kill(slot(0))]
+        [Action::Kill(worker(0))]
     );
     assert_eq!(deeds(fleet.handle(Event::Kill, T0)), []);
     assert_eq!(fleet.poll_timeout(), None);
@@ -318,25 +437,34 @@ fn kill_follows_stop_at_once_and_only_once() {
 #[derive(Default)]
 struct Observer {
     states: BTreeMap<SlotId, SlotState>,
-    booted: BTreeSet<SlotId>,
-    spawned: BTreeSet<SlotId>,
+    booted: BTreeSet<WorkerId>,
+    alive: BTreeSet<WorkerId>,
     ended: bool,
 }
 
 impl Observer {
     fn sees(&mut self, event: &Event, actions: &[Action], fleet: &Fleet) {
-        if let Event::Slot {
-            slot,
-            event: SlotEvent::Said(FromWorker::Booted),
-        } = event
-        {
-            self.booted.insert(slot.clone());
+        match event {
+            Event::Worker {
+                worker,
+                event: WorkerEvent::Said(FromWorker::Booted),
+            } => {
+                self.booted.insert(worker.clone());
+            }
+            Event::Worker {
+                worker,
+                event: WorkerEvent::Exited(_) | WorkerEvent::SpawnFailed { .. },
+            } => {
+                self.alive.remove(worker);
+            }
+            _ => {}
         }
         for action in actions {
-            assert!(!self.ended, "{action:?} after the end");
+            let refused = matches!(action, Action::Refused(_));
+            assert!(refused || !self.ended, "{action:?} after the end");
             self.follows(action);
         }
-        for (slot, state) in fleet.slots() {
+        for SlotView { slot, state, .. } in fleet.slots() {
             assert_eq!(
                 self.state(slot),
                 state,
@@ -354,24 +482,33 @@ impl Observer {
                 let launching = self.states.values().filter(|s| **s == SlotState::Launching);
                 assert!(launching.count() <= 1, "two launches at once");
             }
-            Action::Spawn(slot) => {
-                assert!(self.spawned.insert(slot.clone()), "two processes in {slot}");
+            Action::Spawn(worker) => {
+                assert!(self.alive.insert(worker.clone()), "two in one seat");
+                self.booted.remove(worker);
             }
-            Action::Launch(slot) => {
-                assert_eq!(self.state(slot), SlotState::Launching);
-                assert!(self.booted.contains(slot), "{slot} was launched unbooted");
+            Action::Launch(worker) => {
+                assert_eq!(self.state(&worker.slot), SlotState::Launching);
+                assert!(self.booted.contains(worker), "launched unbooted");
+                assert!(self.alive.contains(worker), "nobody to be launched");
             }
-            Action::Terminate(slot) | Action::Kill(slot) => {
-                assert_eq!(self.state(slot), SlotState::Draining);
+            Action::Terminate(worker) | Action::Kill(worker) => {
+                assert!(self.alive.contains(worker), "nobody to be signalled");
             }
             Action::AllServing => {
                 assert!(self.states.values().all(|s| *s == SlotState::Serving));
             }
             Action::Ended(_) => {
                 assert!(self.states.values().all(|s| *s == SlotState::Vacant));
+                assert!(self.alive.is_empty(), "{:?} are left", self.alive);
                 self.ended = true;
             }
-            Action::Failed(_) => {}
+            Action::Failed(_)
+            | Action::Confirm(_)
+            | Action::TerminateBackends(_)
+            | Action::Crashed { .. }
+            | Action::Removed(_)
+            | Action::Roll(_)
+            | Action::Refused(_) => {}
         }
     }
 
@@ -380,23 +517,54 @@ impl Observer {
     }
 }
 
-/// Anything at all that can reach the fleet, likely or not, with the time that passes before.
+/// Anything at all that a process may do, likely or not.
+fn any_worker_event() -> impl Strategy<Value = WorkerEvent> {
+    let started = |id: String, max| {
+        WorkerEvent::Said(FromWorker::Started {
+            pid: 1,
+            executor_id: id,
+            pools: [("db".to_owned(), max)].into(),
+        })
+    };
+    prop_oneof![
+        4 => Just(WorkerEvent::Spawned),
+        8 => Just(WorkerEvent::Said(FromWorker::Booted)),
+        8 => (0..4usize, prop_oneof![9 => Just(3), 1 => Just(9)])
+            .prop_map(move |(index, max)| started(slot(index).to_string(), max)),
+        8 => Just(WorkerEvent::Said(FromWorker::Ready)),
+        1 => Just(WorkerEvent::Said(FromWorker::Draining)),
+        1 => Just(WorkerEvent::SeenReady),
+        2 => (0..2).prop_map(|code| WorkerEvent::Exited(Exit::Code(code))),
+        1 => Just(WorkerEvent::SpawnFailed { reason: "no".to_owned() }),
+    ]
+}
+
+/// Anything at all that can reach the fleet, with the time that passes before.
 fn any_event() -> impl Strategy<Value = (Event, Duration)> {
-    let message = (0..6usize, any::<bool>()).prop_map(|(index, right)| {
-        let id = slot(index).to_string();
-        (index, started(index, &id, if right { 3 } else { 9 }))
-    });
+    let seat = prop_oneof![3 => Just(Seat::A), 1 => Just(Seat::B)];
+    let seen = prop_oneof![
+        6 => Just(Seen::Gone),
+        1 => Just(Seen::Remaining(3)),
+        1 => Just(Seen::Unreachable)
+    ];
+    let how = prop_oneof![Just(How::Warm), Just(How::Cold)];
+    let happened = |(index, seat, event)| Event::Worker {
+        worker: WorkerId {
+            slot: slot(index),
+            seat,
+        },
+        event,
+    };
     let event = prop_oneof![
         1 => Just(Event::Start),
-        4 => (0..6usize).prop_map(|index| of(index, SlotEvent::Spawned)),
-        8 => (0..6usize).prop_map(|index| said(index, FromWorker::Booted)),
-        8 => message.prop_map(|(_, event)| event),
-        8 => (0..6usize).prop_map(|index| said(index, FromWorker::Ready)),
-        1 => (0..6usize).prop_map(|index| said(index, FromWorker::Draining)),
-        1 => (0..6usize).prop_map(|index| of(index, SlotEvent::SeenReady)),
-        1 => (0..6usize, 0..2).prop_map(|(index, code)| exited(index, code)),
-        1 => Just(of(0, SlotEvent::SpawnFailed { reason: "no".to_owned() })),
-        2 => Just(Event::Timeout),
+        40 => (0..4usize, seat, any_worker_event()).prop_map(happened),
+        12 => (0..4usize, seen).prop_map(|(index, seen)| backends(index, seen)),
+        2 => how.prop_map(|how| Event::Roll { slots: (0..4).map(slot).collect(), how }),
+        1 => (1..5usize).prop_map(|count| Event::Scale {
+            app: slot(0).app().clone(),
+            plans: plans(count, Readiness::Channel),
+        }),
+        4 => Just(Event::Timeout),
         1 => Just(Event::Stop),
         1 => Just(Event::Kill),
     ];
@@ -422,46 +590,35 @@ proptest! {
         let mut fleet = fleet_of(count, readiness);
         let mut observer = Observer::default();
         let mut now = T0;
-        // Processes that were asked for and, as far as the events say, are not gone.
-        let mut alive = BTreeSet::new();
-        let start = (Event::Start, Duration::ZERO);
-        let all = std::iter::once(start).chain(events).chain([(stop, Duration::ZERO)]);
-        for (event, passed) in all {
+        let start = start(count).into_iter().map(|event| (event, Duration::ZERO));
+        for (event, passed) in start.chain(events).chain([(stop, Duration::ZERO)]) {
             now += passed;
+            // Only a process that was asked for can do anything.
+            if let Event::Worker { worker, .. } = &event
+                && !observer.alive.contains(worker)
+            {
+                continue;
+            }
             let actions = fleet.handle(event.clone(), now);
             observer.sees(&event, &actions, &fleet);
-            for action in &actions {
-                if let Action::Spawn(slot) = action {
-                    alive.insert(slot.clone());
-                }
-            }
-            if let Event::Slot { slot, event: SlotEvent::Exited(_) | SlotEvent::SpawnFailed { .. } } = &event {
-                alive.remove(slot);
-            }
             if event == Event::Timeout {
                 prop_assert!(fleet.poll_timeout().is_none_or(|due| due > now));
             }
         }
         // Nobody leaves by himself; what is left to do is to wait and to be killed.
-        for slot in alive.clone() {
-            let event = Event::Slot { slot, event: SlotEvent::Spawned };
+        for worker in observer.alive.clone() {
+            let event = Event::Worker { worker, event: WorkerEvent::Spawned };
             let actions = fleet.handle(event.clone(), now);
             observer.sees(&event, &actions, &fleet);
         }
-        if let Some(due) = fleet.poll_timeout() {
+        while let Some(due) = fleet.poll_timeout() {
             prop_assert!(due <= now + DRAIN + KILL_GRACE);
             now = due.max(now);
             let actions = fleet.handle(Event::Timeout, now);
             observer.sees(&Event::Timeout, &actions, &fleet);
         }
-        while let Some(due) = fleet.poll_timeout() {
-            prop_assert!(due > now, "time stands still");
-            now = due;
-            let actions = fleet.handle(Event::Timeout, now);
-            observer.sees(&Event::Timeout, &actions, &fleet);
-        }
-        for slot in alive {
-            let event = Event::Slot { slot, event: SlotEvent::Exited(Exit::Signal(9)) };
+        for worker in observer.alive.clone() {
+            let event = Event::Worker { worker, event: WorkerEvent::Exited(Exit::Signal(9)) };
             let actions = fleet.handle(event.clone(), now);
             observer.sees(&event, &actions, &fleet);
         }
@@ -476,19 +633,21 @@ proptest! {
         let mut launched = Vec::new();
         let mut collect = |actions: Vec<Action>| {
             for action in deeds(actions) {
-                if let Action::Launch(slot) = action {
-                    launched.push(slot);
+                if let Action::Launch(worker) = action {
+                    launched.push(worker.slot);
                 }
             }
             launched.len()
         };
-        collect(fleet.handle(Event::Start, T0));
+        for event in start(6) {
+            collect(fleet.handle(event, T0));
+        }
         for index in order {
-            collect(fleet.handle(of(index, SlotEvent::Spawned), T0));
+            collect(fleet.handle(of(index, WorkerEvent::Spawned), T0));
             collect(fleet.handle(said(index, FromWorker::Booted), T0));
         }
         for expected in 1..=6usize {
-            let at = fleet.slots().position(|(_, state)| state == SlotState::Launching);
+            let at = fleet.slots().position(|slot| slot.state == SlotState::Launching);
             let index = at.expect("one launches");
             collect(fleet.handle(started(index, &slot(index).to_string(), 3), T0));
             let actions = fleet.handle(said(index, FromWorker::Ready), T0);
