@@ -26,7 +26,7 @@ struct Line {
     more: bool,
 }
 
-const LINES: [Line; 6] = [
+const LINES: [Line; 7] = [
     Line {
         name: "`GET /api/orders`, requests/s",
         figure: |f| f.reads_per_second,
@@ -40,6 +40,11 @@ const LINES: [Line; 6] = [
     Line {
         name: "their 99th percentile, ms",
         figure: |f| f.read_p99_ms,
+        more: false,
+    },
+    Line {
+        name: "processor time of the workers for one, µs",
+        figure: |f| f.read_cpu_us,
         more: false,
     },
     Line {

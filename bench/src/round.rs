@@ -1,5 +1,6 @@
 //! One stack, measured once, on an empty Postgres of its own.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use acceptance::{Cell, Fleet, Manager, Setup, Stack};
@@ -33,6 +34,8 @@ pub(crate) struct Figures {
     pub(crate) read_p50_ms: f64,
     /// The time that 99 of 100 did not exceed.
     pub(crate) read_p99_ms: f64,
+    /// Processor time of the workers for one of them, in microseconds.
+    pub(crate) read_cpu_us: f64,
     /// Orders placed and shipped per second: three steps, two transactions and more each.
     pub(crate) orders_per_second: f64,
     /// Proportional set size per worker when it was ready, the median of the workers.
@@ -71,9 +74,12 @@ pub(crate) async fn measure(stack: Stack) -> Result<Figures> {
     ask(port, CLIENTS, Until::Requests(LISTED), post(), 202).await?;
     shipped(&mut admin, LISTED).await?;
     ask(port, CLIENTS, Until::Time(WARM_UP), get(), 200).await?;
-    let before = own_cpu()?;
+    let (generator, workers) = (own_cpu()?, workers_cpu(&fleet)?);
     let reads = ask(port, CLIENTS, Until::Time(READS), get(), 200).await?;
-    let generator_cores = (own_cpu()? - before) / reads.elapsed.as_secs_f64();
+    let generator_cores = (own_cpu()? - generator) / reads.elapsed.as_secs_f64();
+
+    let read_cpu = workers_cpu(&fleet)? - workers;
+    let read_cpu_us = read_cpu * 1e6 / f64::from(u32::try_from(reads.latencies.len())?);
 
     let begin = Instant::now();
     ask(port, CLIENTS, Until::Requests(ORDERS), post(), 202).await?;
@@ -87,6 +93,7 @@ pub(crate) async fn measure(stack: Stack) -> Result<Figures> {
         reads_per_second: reads_per_second(&reads)?,
         read_p50_ms: reads.percentile_ms(50),
         read_p99_ms: reads.percentile_ms(99),
+        read_cpu_us,
         orders_per_second,
         idle_mib,
         loaded_mib,
@@ -134,17 +141,25 @@ async fn shipped(admin: &mut PgConnection, orders: usize) -> Result<()> {
     .await
 }
 
+/// The worker's processes, as they named themselves.
+fn pids(fleet: &Fleet) -> Result<Vec<u64>> {
+    let pid = |(slot, ready): (&String, &serde_json::Value)| {
+        let pid = ready["pid"].as_u64();
+        pid.with_context(|| format!("no pid of {slot}"))
+    };
+    fleet.ready.iter().map(pid).collect()
+}
+
 /// The median worker's proportional set size in MiB: pages that workers share count once in all.
 fn memory(fleet: &Fleet) -> Result<f64> {
     let mut sizes = Vec::new();
-    for (slot, ready) in &fleet.ready {
-        let pid = ready["pid"]
-            .as_u64()
-            .with_context(|| format!("no pid of {slot}"))?;
+    for pid in pids(fleet)? {
         let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
         let line = text.lines().find(|line| line.starts_with("Pss:"));
         let kib = line.and_then(|line| line.split_whitespace().nth(1));
-        let kib: u32 = kib.with_context(|| format!("no Pss of {slot}"))?.parse()?;
+        let kib: u32 = kib
+            .with_context(|| format!("no Pss of process {pid}"))?
+            .parse()?;
         sizes.push(f64::from(kib) / 1024.0);
     }
     median(sizes).context("no workers")
@@ -156,10 +171,25 @@ pub(crate) fn median(mut values: Vec<f64>) -> Option<f64> {
     values.get(values.len() / 2).copied()
 }
 
-/// Seconds of processor time that this process has used.
+/// Seconds of processor time that this process has used, all of it in its one thread.
 fn own_cpu() -> Result<f64> {
-    // Nanoseconds, whatever the kernel's tick is.
-    let text = std::fs::read_to_string("/proc/self/schedstat")?;
+    processor_time(Path::new("/proc/self"))
+}
+
+/// The same of all workers and their threads.
+fn workers_cpu(fleet: &Fleet) -> Result<f64> {
+    let mut seconds = 0.0;
+    for pid in pids(fleet)? {
+        for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+            seconds += processor_time(&task?.path())?;
+        }
+    }
+    Ok(seconds)
+}
+
+/// In nanoseconds in the file, whatever the kernel's tick is.
+fn processor_time(directory: &Path) -> Result<f64> {
+    let text = std::fs::read_to_string(directory.join("schedstat"))?;
     let nanoseconds: u64 = text.split(' ').next().context("no schedstat")?.parse()?;
     Ok(Duration::from_nanos(nanoseconds).as_secs_f64())
 }
