@@ -99,14 +99,6 @@ impl Fleet {
         sampler::backends(&self.setup.server.admin_url()?).await
     }
 
-    /// PM2's own view: the state of each process by slot.
-    pub async fn pm2_states(&self) -> Result<Option<Value>> {
-        match &self.manager {
-            Running::Pm2(pm2) => Ok(Some(pm2.list().await?)),
-            Running::Poolwright(_) => Ok(None),
-        }
-    }
-
     /// Stops everything in order and waits until Postgres shows nothing of the fleet any more.
     pub async fn stop(self) -> Result<()> {
         let name = self.cell.name();

@@ -7,7 +7,6 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use poolwright_testkit::built;
 use poolwright_testkit::process::{self, shown};
-use serde_json::Value;
 
 use crate::Setup;
 
@@ -68,18 +67,7 @@ impl Pm2 {
         Ok(lines)
     }
 
-    /// The processes and what PM2 thinks of them.
-    pub(crate) async fn list(&self) -> Result<Value> {
-        let text = self.run(&["jlist"]).await?;
-        // PM2 says a word or two before the list when its daemon has just started.
-        let json = text
-            .find("[{")
-            .and_then(|start| text.get(start..))
-            .unwrap_or("[]");
-        serde_json::from_str(json).with_context(|| format!("pm2 jlist: {text}"))
-    }
-
-    async fn run(&self, arguments: &[&str]) -> Result<String> {
+    async fn run(&self, arguments: &[&str]) -> Result<()> {
         let environment = self.environment.iter().map(|(name, value)| (name, value));
         let mut command = process::command(&built::pm2()?, &self.directory, environment);
         // The daemon outlives this command, in a group of its own.
@@ -90,7 +78,7 @@ impl Pm2 {
             "pm2 {arguments:?}: {}",
             shown(&output)
         );
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        Ok(())
     }
 
     /// `pm2 kill`: everything ends.
