@@ -4,6 +4,7 @@ use crate::environment::EMBEDDED_FILE;
 use crate::failure::Failure;
 use crate::manifest::Declared;
 use poolwright_embedded::{Options, Server};
+use poolwright_observe::clients::Clients;
 use poolwright_observe::{census, connect, limits};
 use poolwright_topology::budget::{self, Plan, ServerLimits, server_of};
 use poolwright_topology::census::{Backend, Census, Owner};
@@ -137,7 +138,12 @@ pub(crate) async fn live_plan(topology: &Topology) -> Result<Plan, Failure> {
 
 /// One connection to each server.
 pub(crate) struct Control {
-    by_server: BTreeMap<String, PgConnection>,
+    by_server: BTreeMap<String, Link>,
+}
+
+struct Link {
+    connection: PgConnection,
+    clients: Clients,
 }
 
 impl Control {
@@ -158,7 +164,14 @@ impl Control {
                 }
                 Err(error) => return Err(Failure::source("reaching the server")(error)),
             };
-            by_server.insert(server, connection);
+            let clients = Clients::of(url.port());
+            by_server.insert(
+                server,
+                Link {
+                    connection,
+                    clients,
+                },
+            );
         }
         Ok(Self { by_server })
     }
@@ -166,7 +179,7 @@ impl Control {
     /// The budget against what the servers say now.
     pub(crate) async fn plan(&mut self, topology: &Topology) -> Result<Plan, Failure> {
         let mut found: BTreeMap<String, ServerLimits> = BTreeMap::new();
-        for (server, connection) in &mut self.by_server {
+        for (server, Link { connection, .. }) in &mut self.by_server {
             let limits = limits::limits(connection)
                 .await
                 .map_err(Failure::source(format!("asking {server}")))?;
@@ -175,7 +188,7 @@ impl Control {
         let plan = budget::plan(topology, &|server| found.get(server).cloned())
             .map_err(Failure::source("summing up the plan"))?;
         let ours = Census::new(topology, &plan);
-        for (server, connection) in &mut self.by_server {
+        for (server, Link { connection, .. }) in &mut self.by_server {
             let rows = census::sample(connection)
                 .await
                 .map_err(Failure::source(format!("asking {server}")))?;
@@ -191,17 +204,17 @@ impl Control {
             .map_err(Failure::source("summing up the plan"))
     }
 
-    /// One sample of every server, as one list.
+    /// One sample of every server, as one list, with the clients' processes where they run on this host.
     pub(crate) async fn sample(&mut self) -> Result<Vec<Backend>, Failure> {
-        let mut rows = Vec::new();
-        for (server, connection) in &mut self.by_server {
-            rows.extend(
-                census::sample(connection)
-                    .await
-                    .map_err(Failure::source(format!("asking {server}")))?,
-            );
+        let mut all = Vec::new();
+        for (server, link) in &mut self.by_server {
+            let mut rows = census::sample(&mut link.connection)
+                .await
+                .map_err(Failure::source(format!("asking {server}")))?;
+            link.clients.identify(&mut rows);
+            all.extend(rows);
         }
-        Ok(rows)
+        Ok(all)
     }
 
     /// Terminates every session that is `doomed`, on the server it is on.
@@ -209,7 +222,7 @@ impl Control {
         &mut self,
         doomed: impl Fn(&Backend) -> bool,
     ) -> Result<(), Failure> {
-        for (server, connection) in &mut self.by_server {
+        for (server, Link { connection, .. }) in &mut self.by_server {
             let rows = census::sample(connection)
                 .await
                 .map_err(Failure::source(format!("asking {server}")))?;

@@ -1,7 +1,8 @@
 //! Which process on this host is the client of a backend.
 //!
 //! Postgres knows a client's address and port only. Where the client runs on this host, the kernel knows
-//! the rest: `/proc/net/tcp` has the socket's inode, `/proc/<pid>/fd` its owner. So `verify` can tell two
+//! the rest: `/proc/net/tcp` has the socket's inode, `/proc/<pid>/fd` its owner. A client's port is its own
+//! only together with the port that it is connected to: clients of two servers may share one. So `verify` can tell two
 //! processes behind one executor id, with no help from either. Linux only; elsewhere, and for clients on other
 //! hosts or behind a Unix socket, the process stays unknown.
 
@@ -9,13 +10,23 @@ use poolwright_topology::census::Backend;
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 
-/// Finds client processes, and remembers them: a session's client does not change.
-#[derive(Debug, Default)]
+/// Finds the client processes of one server, and remembers them: a session's client does not change.
+#[derive(Debug)]
 pub struct Clients {
+    server_port: u16,
     known: HashMap<(i32, Option<i64>), Option<u32>>,
 }
 
 impl Clients {
+    /// For the server that clients on this host reach at `server_port`.
+    #[must_use]
+    pub fn of(server_port: u16) -> Self {
+        Self {
+            server_port,
+            known: HashMap::new(),
+        }
+    }
+
     /// Fills in `client_pid` of every row whose client can be found.
     pub fn identify(&mut self, rows: &mut [Backend]) {
         let unknown: HashMap<SocketAddr, (i32, Option<i64>)> = rows
@@ -27,7 +38,7 @@ impl Clients {
             })
             .collect();
         if !unknown.is_empty() {
-            let found = owners(&unknown.keys().copied().collect());
+            let found = owners(&unknown.keys().copied().collect(), self.server_port);
             for (address, session) in unknown {
                 self.known.insert(session, found.get(&address).copied());
             }
@@ -41,7 +52,7 @@ impl Clients {
 }
 
 #[cfg(target_os = "linux")]
-fn owners(locals: &HashSet<SocketAddr>) -> HashMap<SocketAddr, u32> {
+fn owners(locals: &HashSet<SocketAddr>, server_port: u16) -> HashMap<SocketAddr, u32> {
     use procfs::process::FDTarget;
 
     let tables = procfs::net::tcp()
@@ -49,6 +60,7 @@ fn owners(locals: &HashSet<SocketAddr>) -> HashMap<SocketAddr, u32> {
         .chain(procfs::net::tcp6())
         .flatten();
     let inodes: HashMap<u64, SocketAddr> = tables
+        .filter(|entry| entry.remote_address.port() == server_port)
         .map(|entry| (entry.inode, unmapped(entry.local_address)))
         .filter(|(inode, local)| *inode != 0 && locals.contains(local))
         .collect();
@@ -75,7 +87,7 @@ fn owners(locals: &HashSet<SocketAddr>) -> HashMap<SocketAddr, u32> {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn owners(_locals: &HashSet<SocketAddr>) -> HashMap<SocketAddr, u32> {
+fn owners(_locals: &HashSet<SocketAddr>, _server_port: u16) -> HashMap<SocketAddr, u32> {
     HashMap::new()
 }
 

@@ -185,7 +185,7 @@ async fn a_session_is_seen_with_its_name_its_role_and_its_process() -> Result<()
     let _session = connect(&app, "web-1:prisma").await?;
     let mut admin = server.admin().await?;
     let mut rows = census::sample(&mut admin).await?;
-    Clients::default().identify(&mut rows);
+    Clients::of(server.port()?).identify(&mut rows);
     let row = rows
         .iter()
         .find(|row| row.application_name == "web-1:prisma")
@@ -193,6 +193,10 @@ async fn a_session_is_seen_with_its_name_its_role_and_its_process() -> Result<()
     assert_eq!(row.role.as_deref(), Some(server.name("desk_app").as_str()));
     assert_eq!(row.backend_type.as_deref(), Some("client backend"));
     assert_eq!(row.client_pid, Some(std::process::id()));
+
+    // The same local address in a connection to another port is another client's.
+    Clients::of(1).identify(&mut rows);
+    assert!(rows.iter().all(|row| row.client_pid.is_none()));
     server.stop().await
 }
 

@@ -8,7 +8,6 @@ use crate::servers::Control;
 use crate::style::{self, paint};
 use crate::{commands, manifest};
 use clap::Args;
-use poolwright_observe::clients::Clients;
 use poolwright_topology::budget;
 use poolwright_topology::census::{Census, Verdict};
 use poolwright_topology::declare::Topology;
@@ -86,16 +85,13 @@ pub(crate) async fn observe(
     })
     .map_err(Failure::source("summing up the plan"))?;
     let mut census = Census::new(topology, &plan);
-    let mut clients = Clients::default();
     let mut ticks = interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let end = Instant::now() + time;
     let mut samples = 0;
     while samples < 2 || Instant::now() < end {
         ticks.tick().await;
-        let mut rows = control.sample().await?;
-        clients.identify(&mut rows);
-        census.sample(&rows);
+        census.sample(&control.sample().await?);
         samples += 1;
     }
     Ok(census.verdict())
