@@ -35,7 +35,7 @@ demo-sveltekit: setup-postgres $(PAGE)
 
 .PHONY: test
 test: setup lint build ## Do all the set-up and run every test
-	cargo nextest run --workspace
+	RUST_BACKTRACE=0 cargo nextest run --workspace --no-fail-fast
 	cargo test --workspace --doc --quiet
 	cd apps/sveltekit && npm test
 

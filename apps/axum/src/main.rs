@@ -20,6 +20,10 @@ const SERVICE: Service = Service {
     version: concat!("order-desk-axum-", env!("CARGO_PKG_VERSION")),
 };
 
+/// A read is many small allocations (rows, values, JSON); glibc's allocator took a quarter of a worker's time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     match std::env::args().nth(1).as_deref() {
         None => run(SERVICE, DeskSettings::read, serve),

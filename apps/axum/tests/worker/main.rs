@@ -213,7 +213,7 @@ async fn the_routes_answer_as_the_contract_says() -> Result<()> {
     );
     let metrics = desk.get("/metrics", None).await?.body;
     assert!(
-        metrics.contains("prisma_pool_connections_open{worker=\"web-1\"} 3"),
+        metrics.contains("prisma_pool_connections_open{slot=\"web-1\",pool=\"prisma\"} 3"),
         "{metrics}"
     );
 
