@@ -46,6 +46,8 @@
 mod exit;
 mod failure;
 mod interface;
+#[cfg(test)]
+mod model;
 mod policy;
 mod roll;
 mod slot;
@@ -248,20 +250,19 @@ impl Fleet {
                 _ => slot.drain(now, &self.policy, actions),
             }
         }
-        let end = self
-            .slots
-            .iter()
-            .rposition(|slot| slot.plan.slot.app() == app)
-            .map_or(self.slots.len(), |last| last + 1);
-        let mut new = Vec::new();
         for plan in plans {
-            if !self.slots.iter().any(|slot| slot.plan.slot == plan.slot) {
-                let mut slot = Slot::new(Arc::new(plan));
-                slot.vanish(now, &self.policy, actions);
-                new.push(slot);
+            if self.slots.iter().any(|slot| slot.plan.slot == plan.slot) {
+                continue;
             }
+            // Between its neighbours: one with a higher number may not have left yet.
+            let lower = |slot: &Slot| {
+                slot.plan.slot.app() == app && slot.plan.slot.index() < plan.slot.index()
+            };
+            let at = self.slots.iter().rposition(lower).map_or(0, |at| at + 1);
+            let mut slot = Slot::new(Arc::new(plan));
+            slot.vanish(now, &self.policy, actions);
+            self.slots.insert(at, slot);
         }
-        self.slots.splice(end..end, new);
     }
 
     /// Why nothing can be asked of the fleet now, if so.

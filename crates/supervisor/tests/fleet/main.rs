@@ -6,7 +6,11 @@ mod control;
 #[cfg(test)]
 mod ends;
 #[cfg(test)]
+mod handover;
+#[cfg(test)]
 mod life;
+#[cfg(test)]
+mod postgres;
 #[cfg(test)]
 mod run;
 #[cfg(test)]

@@ -58,8 +58,11 @@ impl Fleet {
         };
         let id = slot.plan.slot.clone();
         let next = match slot.turn {
-            // A dismissed successor still has the seat.
-            Turn::Waiting if slot.successor.is_some() => return false,
+            // Of an earlier reload, whose release it may be; it has the seat until it is gone.
+            Turn::Waiting if slot.successor.is_some() => {
+                slot.dismiss(now, policy, actions);
+                return false;
+            }
             Turn::Waiting => begin(slot, how, now, policy, actions),
             Turn::Succeeding => match (&slot.state, &slot.successor) {
                 (State::Vanishing(_), _) => return false,
@@ -197,6 +200,9 @@ fn begin(
         actions.push(Action::Roll(RollNews::Drains(id)));
         slot.drain(now, policy, actions);
         return Turn::Leaving;
+    } else if let State::Vanishing(vanishing) = &mut slot.state {
+        // Whoever waits from now on is told anew when it takes too long.
+        vanishing.patience = Some(now.saturating_add(policy.confirm_patience));
     }
     Turn::Arriving
 }

@@ -1,0 +1,78 @@
+//! A stand-in for Postgres: what it shows of each slot is set by the test.
+
+use async_trait::async_trait;
+use poolwright_supervisor::{Backends, Unreachable};
+use poolwright_topology::tag::{Name, SlotId};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use tokio::sync::Notify;
+
+/// What Postgres shows, and what was asked of it.
+#[derive(Debug, Default)]
+pub(crate) struct Shown {
+    state: Mutex<State>,
+    asked: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    remaining: BTreeMap<SlotId, u32>,
+    silent: bool,
+    most: Option<u32>,
+}
+
+impl Shown {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// The slot has this many backends, until they are terminated or set to 0.
+    pub(crate) fn remain(&self, slot: &str, count: u32) {
+        let mut state = self.state.lock().unwrap();
+        state.remaining.insert(slot.parse().unwrap(), count);
+    }
+
+    /// Whether it answers.
+    pub(crate) fn silence(&self, silent: bool) {
+        self.state.lock().unwrap().silent = silent;
+    }
+
+    /// The budget allows no more workers than this.
+    pub(crate) fn allow(&self, most: u32) {
+        self.state.lock().unwrap().most = Some(most);
+    }
+
+    /// Until it has been asked `times` more often.
+    pub(crate) async fn asked(&self, times: usize) {
+        for _ in 0..times {
+            self.asked.notified().await;
+        }
+    }
+}
+
+#[async_trait]
+impl Backends for Shown {
+    async fn remaining(
+        &self,
+        _slots: &BTreeSet<SlotId>,
+    ) -> Result<BTreeMap<SlotId, u32>, Unreachable> {
+        self.asked.notify_one();
+        let state = self.state.lock().unwrap();
+        match state.silent {
+            true => Err(Unreachable("nobody answers".into())),
+            false => Ok(state.remaining.clone()),
+        }
+    }
+
+    async fn terminate(&self, slot: &SlotId) -> Result<(), Unreachable> {
+        self.state.lock().unwrap().remaining.remove(slot);
+        Ok(())
+    }
+
+    async fn admit(&self, _app: &Name, instances: u32) -> Result<(), String> {
+        match self.state.lock().unwrap().most {
+            Some(most) if instances > most => Err(format!("{instances} do not fit")),
+            _ => Ok(()),
+        }
+    }
+}
