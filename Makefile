@@ -8,6 +8,9 @@ STACK ?= axum
 PORT ?= 3000
 export ORDER_DESK_LISTEN ?= 127.0.0.1:$(PORT)
 POOLWRIGHT := target/release/poolwright
+TOOLS := tools/node_modules/.package-lock.json
+# The pinned Node and npm, once they are there; the system's npm only installs them.
+export PATH := $(CURDIR)/tools/node_modules/.bin:$(PATH)
 NODE_MODULES := apps/sveltekit/node_modules/.package-lock.json
 # One selection for both stacks: another one would have other features, and build every dependency again.
 BUILD_RELEASE := cargo build --release -p poolwright -p order-desk-axum
@@ -71,13 +74,16 @@ setup-browser:
 setup-tools:
 	@scripts/setup tools
 
-$(NODE_MODULES): apps/sveltekit/package.json apps/sveltekit/package-lock.json
+$(TOOLS): tools/package.json tools/package-lock.json
 	@scripts/setup node
+	cd tools && npm ci --no-audit --no-fund
+	@touch $@
+
+$(NODE_MODULES): $(TOOLS) apps/sveltekit/package.json apps/sveltekit/package-lock.json
 	cd apps/sveltekit && npm ci --no-audit --no-fund
 	@touch $@
 
-$(POSTGRES_VERSIONS): tests/postgres/package.json tests/postgres/package-lock.json
-	@scripts/setup node
+$(POSTGRES_VERSIONS): $(TOOLS) tests/postgres/package.json tests/postgres/package-lock.json
 	cd tests/postgres && npm ci --no-audit --no-fund
 	@touch $@
 
@@ -88,4 +94,4 @@ $(PAGE): $(NODE_MODULES) $(PAGE_SOURCES)
 .PHONY: clean
 clean: ## Remove what was built (databases of the demo stay)
 	cargo clean
-	rm -rf apps/sveltekit/build apps/sveltekit/.svelte-kit apps/sveltekit/node_modules tests/postgres/node_modules artifacts
+	rm -rf apps/sveltekit/build apps/sveltekit/.svelte-kit apps/sveltekit/node_modules tests/postgres/node_modules tools/node_modules artifacts
