@@ -5,8 +5,8 @@ use crate::commands::up::control_name;
 use crate::failure::Failure;
 use crate::servers::Control;
 use async_trait::async_trait;
-use poolwright_supervisor::{Backends, Unreachable};
-use poolwright_topology::budget::{database_of, role_of};
+use poolwright_supervisor::{Backends, NotAdmitted, Unreachable};
+use poolwright_topology::budget::{Plan, database_of, role_of};
 use poolwright_topology::census::Backend;
 use poolwright_topology::declare::Topology;
 use poolwright_topology::tag::{Name, SlotId};
@@ -159,28 +159,39 @@ impl Backends for FromPostgres {
         Ok(())
     }
 
-    async fn admit(&self, app: &Name, instances: u32) -> Result<(), String> {
+    async fn admit(&self, workers: &BTreeMap<Name, u32>) -> Result<(), NotAdmitted> {
         let mut topology = self.topology.clone();
-        if let Some(app) = topology.apps.iter_mut().find(|found| found.name == *app) {
-            app.instances.value = Workers(instances);
+        for (name, count) in workers {
+            if let Some(app) = topology.apps.iter_mut().find(|app| app.name == *name) {
+                app.instances.value = Workers(*count);
+            }
         }
-        let said = |failure: Failure| in_words(&failure);
-        let mut lent = self.lent().await.map_err(said)?;
-        let plan = lent.control.plan(&topology).await.map_err(said)?;
+        let mut lent = self.lent().await.map_err(unreachable)?;
+        let plan = lent.control.plan(&topology).await.map_err(unreachable)?;
         lent.give_back();
-        if plan.fits {
-            return Ok(());
+        match plan.fits {
+            true => Ok(()),
+            false => Err(NotAdmitted::DoesNotFit(does_not_fit(workers, &plan))),
         }
-        let cures = plan.servers.iter().flat_map(|server| &server.cures);
-        let cures: Vec<_> = cures.map(String::as_str).collect();
-        Err(format!(
-            "{instances} workers of {app} do not fit: with them the fleet needs {} connections and {} of overhead, of {} that there are; {}",
-            plan.bound,
-            plan.overhead,
-            plan.usable,
-            cures.join("; ")
-        ))
     }
+}
+
+/// For one line: which workers, what each server that is too small would have to have, and what would fit.
+fn does_not_fit(workers: &BTreeMap<Name, u32>, plan: &Plan) -> String {
+    let workers: Vec<_> = workers
+        .iter()
+        .map(|(app, n)| format!("{app}={n}"))
+        .collect();
+    let mut words = format!("{} does not fit", workers.join(", "));
+    for server in plan.servers.iter().filter(|server| !server.fits) {
+        let needed = server.bound.0.saturating_add(server.overhead.0);
+        let (name, usable) = (&server.server, server.usable);
+        words += &format!(": {needed} connections needed on {name}, {usable} usable");
+        for cure in &server.cures {
+            words += &format!("\n  - {cure}");
+        }
+    }
+    words
 }
 
 fn unreachable(failure: Failure) -> Unreachable {

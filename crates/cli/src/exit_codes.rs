@@ -11,7 +11,7 @@ pub(crate) enum Exit {
     Failure = 1,
     /// The manifest, the environment or the command line is wrong. Nothing was opened.
     Declaration = 2,
-    /// `plan`: the topology needs more than its servers have.
+    /// `plan`, `scale`, `up`: the topology needs more than its servers have.
     Over = 3,
     /// `verify`: what Postgres shows is not what was declared.
     Violated = 4,
@@ -23,7 +23,7 @@ Exit codes:
   0  done; the plan fits; the declaration holds
   1  failed or refused, with the reason on standard error
   2  the manifest, the environment or the command line is wrong; nothing was opened
-  3  plan: the topology needs more connections than its servers have
+  3  plan, scale, up: the topology needs more connections than its servers have
   4  verify: Postgres shows something else than what was declared";
 
 impl From<Exit> for ExitCode {

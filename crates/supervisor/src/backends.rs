@@ -36,17 +36,29 @@ pub trait Backends: Debug + Send + Sync {
     /// [`Unreachable`] when Postgres does not answer or does not let this role do it.
     async fn terminate(&self, slot: &SlotId) -> Result<(), Unreachable>;
 
-    /// Whether the budget allows `app` this many workers.
+    /// Whether the budget allows this many workers of each app at the same time. An app that is missing
+    /// has as many as it was declared with.
     ///
     /// # Errors
-    /// Why not, in words.
-    async fn admit(&self, app: &Name, instances: u32) -> Result<(), String>;
+    /// [`NotAdmitted`].
+    async fn admit(&self, workers: &BTreeMap<Name, u32>) -> Result<(), NotAdmitted>;
 }
 
 /// Why Postgres could not be asked, in words and without a password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Unreachable(pub String);
+
+/// Why a fleet may not grow.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotAdmitted {
+    /// The servers do not have the connections for it.
+    #[error("{0}")]
+    DoesNotFit(String),
+    /// What they have could not be found out.
+    #[error(transparent)]
+    Unreachable(#[from] Unreachable),
+}
 
 /// For fleets without pools: there is nothing to be confirmed.
 #[derive(Debug, Clone, Copy, Default)]
@@ -65,7 +77,7 @@ impl Backends for NoBackends {
         Ok(())
     }
 
-    async fn admit(&self, _app: &Name, _instances: u32) -> Result<(), String> {
+    async fn admit(&self, _workers: &BTreeMap<Name, u32>) -> Result<(), NotAdmitted> {
         Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! The loop: many sources become one input, the handover decides, the loop enacts.
 
 use crate::attendant::{Ears, Told, Worker};
-use crate::backends::{Answered, Backends, Inquiries};
+use crate::backends::{Answered, Backends, Inquiries, NotAdmitted};
 use crate::control::{
     self, Answers, AppStatus, Asked, ControlSocket, FleetStatus, Request, Response,
 };
@@ -172,7 +172,8 @@ struct Dispatcher {
     roster: Roster,
     requests: Requests,
     inquiries: Inquiries,
-    /// Scalings that wait for the budget's word.
+    /// The scaling that waits for the budget's word: one at a time, so that no two are promised the same
+    /// connections.
     admissions: JoinSet<Admission>,
     /// What the caller is to know and has had no room for.
     outbox: VecDeque<Event>,
@@ -191,7 +192,7 @@ struct Admission {
     app: Name,
     instances: u32,
     answers: Answers,
-    verdict: Result<(), String>,
+    verdict: Result<(), NotAdmitted>,
 }
 
 impl Dispatcher {
@@ -562,15 +563,24 @@ impl Dispatcher {
             Some(format!(
                 "{app} is being scaled; ask again when that has ended"
             ))
+        } else if !self.admissions.is_empty() {
+            Some("another scaling is being decided; ask again".to_owned())
         } else {
             None
         };
         if let Some(reason) = reason {
             return refuse(&answers, reason);
         }
+        let mut workers = self.workers();
+        let present = workers.insert(app.clone(), instances);
+        let grows = present.is_none_or(|present| instances > present);
         let backends = self.inquiries.backends();
         self.admissions.spawn(async move {
-            let verdict = backends.admit(&app, instances).await;
+            // Fewer always fit, also where the servers have become too small for what there is.
+            let verdict = match grows {
+                true => backends.admit(&workers).await,
+                false => Ok(()),
+            };
             Admission {
                 app,
                 instances,
@@ -580,6 +590,19 @@ impl Dispatcher {
         });
     }
 
+    /// How many workers of each app there are or are about to be, with those that are on their way out.
+    fn workers(&self) -> BTreeMap<Name, u32> {
+        let of = |app: &AppSpec| {
+            let slots = self
+                .fleet
+                .slots()
+                .filter(|view| *view.slot.app() == app.name);
+            let present = u32::try_from(slots.count()).unwrap_or(u32::MAX);
+            (app.name.clone(), present.max(app.instances))
+        };
+        self.spec.apps.iter().map(of).collect()
+    }
+
     async fn admitted(&mut self, admission: Admission) {
         let Admission {
             app,
@@ -587,8 +610,13 @@ impl Dispatcher {
             answers,
             verdict,
         } = admission;
-        if let Err(reason) = verdict {
-            return refuse(&answers, reason);
+        match verdict {
+            Ok(()) => {}
+            Err(NotAdmitted::DoesNotFit(reason)) => {
+                answers.send(Response::DoesNotFit { reason }).ok();
+                return;
+            }
+            Err(NotAdmitted::Unreachable(error)) => return refuse(&answers, error.to_string()),
         }
         let Some(spec) = self.spec.apps.iter_mut().find(|spec| spec.name == app) else {
             return;
@@ -617,6 +645,7 @@ impl Dispatcher {
                 Some(held) => Some(held.address()),
                 None => app.listen,
             },
+            instances: app.instances,
             slots: self
                 .fleet
                 .slots()

@@ -48,7 +48,7 @@ mod signals;
 mod spawner;
 pub mod spec;
 
-pub use backends::{Backends, NoBackends, Unreachable};
+pub use backends::{Backends, NoBackends, NotAdmitted, Unreachable};
 pub use dispatcher::Supervisor;
 pub use error::Error;
 pub use event::{Event, Outcome, StopReason, Stream};

@@ -3,6 +3,10 @@
 pub(crate) mod exec_worker;
 pub(crate) mod plan;
 pub(crate) mod prepare;
+pub(crate) mod reload;
+pub(crate) mod restart;
+mod rolling;
+pub(crate) mod scale;
 pub(crate) mod status;
 pub(crate) mod stop;
 pub(crate) mod up;
@@ -21,6 +25,9 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Failure> {
         Command::Prepare(prepare) => prepare.run(&place).await,
         Command::Up(up) => up.run(&place).await,
         Command::Status(status) => status.run(&place).await,
+        Command::Reload(reload) => reload.run(&place).await,
+        Command::Restart(restart) => restart.run(&place).await,
+        Command::Scale(scale) => scale.run(&place).await,
         Command::Stop(stop) => stop.run(&place).await,
         Command::Verify(verify) => verify.run(&place).await,
     }

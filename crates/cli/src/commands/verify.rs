@@ -1,18 +1,21 @@
 //! `poolwright verify`: declared against observed, from Postgres itself.
 
 use crate::cli::Place;
+use crate::commands;
 use crate::environment::Environment;
 use crate::exit_codes::Exit;
 use crate::failure::Failure;
+use crate::manifest::{self, Declared};
 use crate::servers::Control;
 use crate::style::{self, paint};
-use crate::{commands, manifest};
 use clap::Args;
+use poolwright_supervisor::control::Client;
 use poolwright_topology::budget;
 use poolwright_topology::census::{Census, Verdict};
 use poolwright_topology::declare::Topology;
 use poolwright_topology::finding::{Finding, Severity};
 use poolwright_topology::tag::COMMAND;
+use poolwright_topology::units::Workers;
 use std::fmt::Write;
 use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -24,7 +27,8 @@ const INTERVAL: Duration = Duration::from_millis(50);
 /// Have Postgres confirm the declared connections
 ///
 /// Reads pg_stat_activity every 50 ms and compares, per worker and pool, what is declared with what is there. It needs no
-/// running supervisor: a fleet under PM2 or systemd is verified the same. Exits with 4 when the declaration does not hold.
+/// running supervisor: a fleet under PM2 or systemd is verified the same. Where a supervisor runs, `scale` counts as
+/// declared. Exits with 4 when the declaration does not hold.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -45,8 +49,9 @@ impl Verify {
         let located = manifest::locate(place)?;
         let environment =
             Environment::beside(&located.folder)?.with_embedded(&located.state_dir)?;
-        let declared = manifest::read(located, environment)?;
+        let mut declared = manifest::read(located, environment)?;
         refuse_without_urls(&declared.topology)?;
+        as_scaled(&mut declared).await;
         let mut control = Control::connect(&declared.topology, |_| Ok(COMMAND.into())).await?;
         let verdict = observe(&mut control, &declared.topology, self.time).await?;
         if self.json {
@@ -59,6 +64,23 @@ impl Verify {
         } else {
             Exit::Violated
         })
+    }
+}
+
+/// What `scale` said last is what is declared, until the fleet stops. Without a supervisor to be asked, or with one that
+/// does not talk to this user, it is the manifest's number.
+async fn as_scaled(declared: &mut Declared) {
+    let Ok(mut fleet) = Client::connect(&declared.located.state_dir).await else {
+        return;
+    };
+    let Ok(status) = fleet.status().await else {
+        return;
+    };
+    for running in status.apps {
+        let app = declared.topology.apps.iter_mut();
+        if let Some(app) = app.into_iter().find(|app| app.name == running.app) {
+            app.instances.value = Workers(running.instances);
+        }
     }
 }
 

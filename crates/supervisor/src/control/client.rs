@@ -43,6 +43,12 @@ pub enum ClientError {
         /// Why, in words.
         reason: String,
     },
+    /// The servers do not have the connections that were asked for.
+    #[error("{reason}")]
+    DoesNotFit {
+        /// What is missing, and what would fit, in words.
+        reason: String,
+    },
     /// The supervisor said something else.
     #[error("the supervisor gave an answer that is not understood: {reason}")]
     Unexpected {
@@ -133,7 +139,7 @@ impl Client {
     /// [`Client::reload`].
     ///
     /// # Errors
-    /// As [`Client::reload`], and when the budget does not allow it.
+    /// As [`Client::reload`], and [`ClientError::DoesNotFit`] when the budget does not allow it.
     pub async fn scale(
         &mut self,
         app: Name,
@@ -174,6 +180,7 @@ impl Client {
         };
         match protocol::read(&line.text) {
             Ok(Response::Refused { reason }) => Err(ClientError::Refused { reason }),
+            Ok(Response::DoesNotFit { reason }) => Err(ClientError::DoesNotFit { reason }),
             Ok(response) => Ok(response),
             Err(reason) => Err(ClientError::Unexpected { reason }),
         }

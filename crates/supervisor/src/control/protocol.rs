@@ -76,6 +76,11 @@ pub enum Response {
         /// The slot that failed, if one did. The fleet goes on: see [`SlotFailure`].
         failure: Option<SlotFailure>,
     },
+    /// A scaling was refused: the servers do not have the connections for it. Nothing has changed.
+    DoesNotFit {
+        /// What is missing, and what would fit, in words.
+        reason: String,
+    },
     /// The request was not understood or not allowed; nothing has changed.
     Refused {
         /// Why, in words.
@@ -138,6 +143,8 @@ pub struct AppStatus {
     pub app: Name,
     /// Where it listens.
     pub listen: Option<SocketAddr>,
+    /// How many workers it is to have: what `scale` said last. A slot beyond them is leaving.
+    pub instances: u32,
     /// Its slots, lowest first.
     pub slots: Vec<SlotStatus>,
 }
