@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -96,6 +96,43 @@ pub async fn run(
     load: Load,
     request: impl Fn(&Client, usize) -> RequestBuilder + Send + Sync + 'static,
 ) -> Result<Outcome> {
+    start(load, request)?.ended().await
+}
+
+/// Clients that ask while something else happens. When dropped, requests in flight are abandoned.
+#[derive(Debug)]
+pub struct Running {
+    clients: tokio::task::JoinSet<Outcome>,
+    begin: Instant,
+    stop: Arc<AtomicBool>,
+}
+
+impl Running {
+    /// No new requests; waits for the answers that are under way.
+    pub async fn finish(self) -> Result<Outcome> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.ended().await
+    }
+
+    async fn ended(mut self) -> Result<Outcome> {
+        let mut outcome = Outcome::default();
+        while let Some(finished) = self.clients.join_next().await {
+            outcome.merge(finished.context("a client panicked")?);
+        }
+        outcome.elapsed = self.begin.elapsed();
+        outcome.latencies.sort_unstable();
+        Ok(outcome)
+    }
+}
+
+/// The same as [`run`], in the background.
+///
+/// Has to be called in a tokio runtime.
+pub fn start(
+    load: Load,
+    request: impl Fn(&Client, usize) -> RequestBuilder + Send + Sync + 'static,
+) -> Result<Running> {
+    let stop = Arc::new(AtomicBool::new(false));
     let request = Arc::new(request);
     let next = Arc::new(AtomicUsize::new(0));
     let begin = Instant::now();
@@ -103,9 +140,10 @@ pub async fn run(
     for _ in 0..load.clients {
         let client = client(load.connections)?;
         let (request, next) = (Arc::clone(&request), Arc::clone(&next));
+        let stop = Arc::clone(&stop);
         clients.spawn(async move {
             let mut outcome = Outcome::default();
-            while begin.elapsed() < load.time {
+            while begin.elapsed() < load.time && !stop.load(Ordering::Relaxed) {
                 let number = next.fetch_add(1, Ordering::Relaxed);
                 if number >= load.requests {
                     break;
@@ -115,13 +153,11 @@ pub async fn run(
             outcome
         });
     }
-    let mut outcome = Outcome::default();
-    while let Some(finished) = clients.join_next().await {
-        outcome.merge(finished.context("a client panicked")?);
-    }
-    outcome.elapsed = begin.elapsed();
-    outcome.latencies.sort_unstable();
-    Ok(outcome)
+    Ok(Running {
+        clients,
+        begin,
+        stop,
+    })
 }
 
 impl Outcome {

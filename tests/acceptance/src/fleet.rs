@@ -94,6 +94,15 @@ impl Fleet {
         Ok(lines)
     }
 
+    /// What `poolwright status` says of each slot, by its name.
+    pub async fn slots(&self) -> Result<BTreeMap<String, Value>> {
+        let status = self.setup.poolwright()?.json(&["status"]).await?;
+        let slots = status["apps"][0]["slots"].as_array();
+        let slots = slots.with_context(|| format!("no slots: {status}"))?;
+        let named = |slot: &Value| Some((slot["slot"].as_str()?.to_owned(), slot.clone()));
+        Ok(slots.iter().filter_map(named).collect())
+    }
+
     /// The fleet's backends now, in Postgres's own words.
     pub async fn backends(&self) -> Result<Vec<Backend>> {
         sampler::backends(&self.setup.server.admin_url()?).await

@@ -7,12 +7,16 @@ pub mod cell;
 pub mod desk;
 pub mod directory;
 pub mod fleet;
+pub mod ledger;
 mod pm2;
 pub mod poolwright;
+pub mod release;
 pub mod setup;
 
 pub use cell::{Cell, Manager, Stack};
 pub use desk::Desk;
 pub use fleet::Fleet;
+pub use ledger::Ledger;
 pub use poolwright::Poolwright;
+pub use release::Release;
 pub use setup::Setup;

@@ -1,0 +1,92 @@
+//! What the workflows did, from the tables that they write: every step leaves one row with the executor
+//! id and the process that ran it.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use poolwright_testkit::wait::Seen;
+use poolwright_testkit::wait_until;
+use sqlx::PgConnection;
+
+use crate::Setup;
+
+/// The order desk's tables, as the superuser sees them: of every tenant.
+#[derive(Debug)]
+pub struct Ledger {
+    desk: PgConnection,
+}
+
+impl Ledger {
+    /// Opens the books of a prepared database.
+    pub async fn open(setup: &Setup) -> Result<Self> {
+        let desk = setup.server.connect("order_desk").await?;
+        Ok(Self { desk })
+    }
+
+    /// Waits until every order is shipped, then fails if a step ran twice or not at all. Answers with the number
+    /// of orders.
+    pub async fn settled(&mut self, limit: Duration) -> Result<i64> {
+        wait_until("every order is shipped", limit, async || {
+            match self
+                .count("SELECT count(*) FROM orders WHERE status <> 'shipped'")
+                .await
+            {
+                Ok(0) => Seen::Yes(()),
+                open => Seen::NotYet(open),
+            }
+        })
+        .await?;
+        let uneven: Vec<(String, String, i64)> = sqlx::query_as(
+            "SELECT orders.id::text, steps.step, count(effects.id)
+             FROM orders CROSS JOIN (VALUES ('reserve'), ('charge'), ('ship')) AS steps (step)
+             LEFT JOIN effects ON effects.order_id = orders.id AND effects.step = steps.step
+             GROUP BY 1, 2 HAVING count(effects.id) <> 1",
+        )
+        .fetch_all(&mut self.desk)
+        .await?;
+        ensure!(uneven.is_empty(), "steps that did not run once: {uneven:?}");
+        self.count("SELECT count(*) FROM orders").await
+    }
+
+    /// Fails if two processes worked under one executor id at the same time: if, between the first and the last step of
+    /// one process, another one ran a step.
+    pub async fn no_executor_was_doubled(&mut self) -> Result<()> {
+        let doubled: Vec<(String, i32, i32)> = sqlx::query_as(
+            "WITH lives AS (
+                 SELECT executor_id, pid, min(at) AS first, max(at) AS last
+                 FROM effects GROUP BY executor_id, pid)
+             SELECT one.executor_id, one.pid, other.pid FROM lives AS one JOIN lives AS other
+             ON one.executor_id = other.executor_id AND one.pid < other.pid
+             AND one.first <= other.last AND other.first <= one.last",
+        )
+        .fetch_all(&mut self.desk)
+        .await?;
+        ensure!(
+            doubled.is_empty(),
+            "executor ids of two processes at once: {doubled:?}"
+        );
+        Ok(())
+    }
+
+    /// Makes placing an order of this item take as long as a query can: `pg_sleep` in the worker's own session.
+    pub async fn slow_item(&mut self, item: &str, seconds: u32) -> Result<()> {
+        // The names are the tests' own.
+        let statement = format!(
+            "CREATE FUNCTION slow_item() RETURNS trigger LANGUAGE plpgsql AS
+             $$BEGIN PERFORM pg_sleep({seconds}); RETURN NEW; END$$;
+             CREATE TRIGGER slow_item BEFORE INSERT ON orders FOR EACH ROW
+             WHEN (NEW.item = '{item}') EXECUTE FUNCTION slow_item()"
+        );
+        sqlx::raw_sql(sqlx::AssertSqlSafe(statement))
+            .execute(&mut self.desk)
+            .await?;
+        Ok(())
+    }
+
+    async fn count(&mut self, query: &'static str) -> Result<i64> {
+        sqlx::query_scalar(query)
+            .fetch_one(&mut self.desk)
+            .await
+            .with_context(|| query)
+    }
+}
