@@ -77,6 +77,9 @@ export class DrainingServer {
 
 		await this.#socketsClosed(Math.min(deadline, Date.now() + IDLE_PAUSE_MS));
 		this.#server.closeIdleConnections();
+		// Node counts a connection as idle after its first answer only. Clients with a pool open some that they then do
+		// not need, and would hold the drain up to its deadline.
+		for (const socket of this.#sockets) if (socket.bytesRead === 0) socket.destroy();
 		await this.#socketsClosed(deadline);
 		this.#server.closeAllConnections();
 	}

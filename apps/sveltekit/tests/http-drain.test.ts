@@ -75,6 +75,19 @@ test('an idle connection that nobody uses holds the drain no longer than the pau
 	expect(Date.now()).toBeLessThan(deadline);
 });
 
+test('a connection that never carried a request holds the drain no longer than the pause', async () => {
+	const { server, port, arrived } = await serve();
+	const closed = new Promise((resolve) => connect({ host: '127.0.0.1', port }).on('close', resolve));
+	// Connections are accepted in their order: once this one is answered, the other one is the server's.
+	const answer = request(port, new Agent());
+	(await arrived()).end();
+	await answer;
+	const deadline = FAR();
+	await server.drain(deadline);
+	expect(Date.now()).toBeLessThan(deadline);
+	await closed;
+});
+
 test('at the deadline, what is still in flight is cut', async () => {
 	const { server, port, arrived } = await serve();
 	const answer = request(port, new Agent({ keepAlive: true }));

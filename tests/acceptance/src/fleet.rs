@@ -76,6 +76,12 @@ impl Fleet {
         })
     }
 
+    /// The last lines of the manager and its workers, for errors.
+    #[must_use]
+    pub fn said(&self) -> String {
+        self.manager.said()
+    }
+
     /// Every JSON object that a worker printed on a line of its own, in order per worker.
     pub fn worker_lines(&self) -> Result<Vec<Value>> {
         let lines = match &self.manager {

@@ -55,7 +55,10 @@ async fn rolling_reloads_under_load_lose_no_request_and_never_exceed_the_bound(
     let poolwright = fleet.setup.poolwright()?;
     let mut pids = pids(&fleet).await?;
     for reload in 1..=reloads {
-        let told = poolwright.run(&["reload", "--json"]).await?.expect(0)?;
+        let told = poolwright.run(&["reload", "--json"]).await;
+        let told = told
+            .and_then(|told| told.expect(0))
+            .with_context(|| format!("reload {reload}: {}", fleet.said()))?;
         let lines = lines(&told.stdout)?;
         let serving = steps(&lines, "serves");
         ensure!(
