@@ -1,6 +1,6 @@
 //! The command line: global options, and one variant per command. Each command's arguments stand in its file.
 
-use crate::commands::{plan, prepare, reload, restart, scale, status, stop, up, verify};
+use crate::commands::{logs, plan, prepare, reload, restart, scale, status, stop, up, verify};
 use crate::exit_codes;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -42,6 +42,7 @@ pub(crate) enum Command {
     Prepare(prepare::Prepare),
     Up(up::Up),
     Status(status::Status),
+    Logs(logs::Logs),
     Reload(reload::Reload),
     Restart(restart::Restart),
     Scale(scale::Scale),

@@ -1,12 +1,16 @@
 //! `poolwright`: declares, plans, launches and verifies the Postgres connections of a fleet.
 
+mod aside;
 mod backends;
 mod cli;
 mod commands;
 mod environment;
 mod exit_codes;
 mod failure;
+mod logs;
 mod manifest;
+mod narrator;
+mod news;
 mod servers;
 mod style;
 

@@ -1,6 +1,7 @@
 //! One command, one file.
 
 pub(crate) mod exec_worker;
+pub(crate) mod logs;
 pub(crate) mod plan;
 pub(crate) mod prepare;
 pub(crate) mod reload;
@@ -25,6 +26,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Failure> {
         Command::Prepare(prepare) => prepare.run(&place).await,
         Command::Up(up) => up.run(&place).await,
         Command::Status(status) => status.run(&place).await,
+        Command::Logs(logs) => logs.run(&place).await,
         Command::Reload(reload) => reload.run(&place).await,
         Command::Restart(restart) => restart.run(&place).await,
         Command::Scale(scale) => scale.run(&place).await,

@@ -7,13 +7,11 @@ use crate::environment::Environment;
 use crate::exit_codes::Exit;
 use crate::failure::Failure;
 use crate::manifest::{self, Declared};
+use crate::narrator::Narrator;
 use crate::servers::{self, Control, EmbeddedFile};
 use crate::style::{self, paint};
 use clap::Args;
-use poolwright_supervisor::{
-    AppSpec, Consequence, Event, FleetSpec, Outcome, Policy, Readiness, RollEnd, RollNews,
-    SlotState, StopReason, Stream, Supervisor,
-};
+use poolwright_supervisor::{AppSpec, Event, FleetSpec, Outcome, Policy, Readiness, Supervisor};
 use poolwright_topology::budget::server_of;
 use poolwright_topology::census::Verdict;
 use poolwright_topology::declare::{App, Ready, Topology};
@@ -87,15 +85,23 @@ impl Up {
         }
         let control = Control::connect(topology, |server| control_name(topology, server)).await?;
         let backends = Arc::new(FromPostgres::new(topology.clone(), control));
-        supervise(supervisor, &backends, topology).await
+        let narrator =
+            Narrator::start(&declared.located.state_dir).map_err(Failure::source(format!(
+                "writing the log in {}",
+                declared.located.state_dir.display()
+            )))?;
+        let outcome = supervise(supervisor, &backends, topology, &narrator).await;
+        narrator.finish();
+        outcome
     }
 }
 
-/// Runs the fleet and prints what happens, to its end.
+/// Runs the fleet and tells what happens, to its end.
 async fn supervise(
     supervisor: Supervisor,
     backends: &Arc<FromPostgres>,
     topology: &Topology,
+    narrator: &Narrator,
 ) -> Result<Exit, Failure> {
     let pages: Vec<String> = supervisor
         .addresses()
@@ -108,14 +114,14 @@ async fn supervise(
         tokio::select! {
             biased;
             Some(event) = happened.recv() => {
-                print_event(&event);
+                narrator.tell(&event);
                 if event == Event::AllServing {
                     // The fleet goes on meanwhile: its events wait in the channel.
                     let confirmation = observe(backends, topology);
                     tokio::select! {
                         verdict = confirmation => {
-                            confirm(verdict);
-                            anstream::println!("{}", pages.join("\n"));
+                            confirm(verdict, narrator);
+                            narrator.out(pages.join("\n"));
                         }
                         outcome = &mut fleet => break outcome,
                     }
@@ -125,7 +131,7 @@ async fn supervise(
         }
     };
     while let Ok(event) = happened.try_recv() {
-        print_event(&event);
+        narrator.tell(&event);
     }
     match outcome.map_err(Failure::source("running the fleet"))? {
         Outcome::Stopped => Ok(Exit::Success),
@@ -164,9 +170,9 @@ fn page(address: SocketAddr) -> String {
 
 /// What Postgres says of the fleet that has just become ready. A server that does not answer now is no reason to
 /// stop a fleet that serves.
-fn confirm(verdict: Result<Verdict, Failure>) {
+fn confirm(verdict: Result<Verdict, Failure>, narrator: &Narrator) {
     match verdict {
-        Ok(verdict) => anstream::print!("{}", verify::render(&verdict, CONFIRMATION)),
+        Ok(verdict) => narrator.out(verify::render(&verdict, CONFIRMATION).trim_end().to_owned()),
         Err(failure) => {
             failure.report();
         }
@@ -247,100 +253,5 @@ fn app_spec(app: &App, declared: &Declared) -> AppSpec {
             .map(|pool| (pool.name.to_string(), pool.max.value.0))
             .collect(),
         executor: app.pools.iter().any(|pool| pool.executor),
-    }
-}
-
-/// Workers' lines go to where the worker wrote them; the supervisor's own to standard error.
-fn print_event(event: &Event) {
-    let note = |slot: &dyn std::fmt::Display, text: String| {
-        anstream::eprintln!("{} {text}", paint(style::STRONG, slot));
-    };
-    match event {
-        Event::Output {
-            slot,
-            stream: Stream::Stdout,
-            line,
-        } => anstream::println!("{} {line}", paint(style::QUIET, slot)),
-        Event::Output {
-            slot,
-            stream: Stream::Stderr,
-            line,
-        } => anstream::eprintln!("{} {line}", paint(style::QUIET, slot)),
-        Event::Holding { app, address } => note(app, format!("listens on http://{address}")),
-        Event::Spawned { slot, pid } => note(slot, format!("started as process {pid}")),
-        Event::Moved { slot, to, .. } => match to {
-            SlotState::Launching => note(slot, "launching".into()),
-            SlotState::Serving => note(slot, paint(style::GOOD, "serving")),
-            SlotState::Draining => note(slot, "draining".into()),
-            SlotState::Vacant
-            | SlotState::Booting
-            | SlotState::Booted
-            | SlotState::Vanishing
-            | SlotState::Resting
-            | SlotState::Parked => {}
-        },
-        Event::Started { .. } | Event::Gauges { .. } => {}
-        Event::AllServing => anstream::eprintln!("{}", paint(style::GOOD, "all workers serve")),
-        Event::BadLine { slot, error } => note(
-            slot,
-            format!("said on the channel what is no message: {error}"),
-        ),
-        Event::OutputDropped { slot, lines } => note(
-            slot,
-            format!("{lines} lines of output were dropped, nobody took them in time"),
-        ),
-        Event::Failed { failure, .. } => {
-            anstream::eprintln!("{} {failure}", paint(style::BAD, "failed"));
-        }
-        Event::Crashed { failure, then, .. } => {
-            let then = match then {
-                Consequence::Restart { after } => format!(
-                    "is started again after {} ms, when its connections are gone",
-                    after.as_millis()
-                ),
-                Consequence::Park { failures } => {
-                    format!("is parked after {failures} failures; reload or restart tries it again")
-                }
-            };
-            anstream::eprintln!("{} {failure}", paint(style::BAD, "failed"));
-            note(&failure.slot, then);
-        }
-        Event::Roll(news) => match news {
-            RollNews::Boots(slot) => note(slot, "its successor boots".into()),
-            RollNews::Drains(_) | RollNews::Serves(_) => {}
-            RollNews::Ended(RollEnd::Done) => {
-                anstream::eprintln!("{}", paint(style::GOOD, "every worker is replaced"));
-            }
-            RollNews::Ended(RollEnd::Failed(failure)) => anstream::eprintln!(
-                "{} {failure}; the others run what they ran before",
-                paint(style::BAD, "stopped replacing workers:")
-            ),
-            RollNews::Ended(RollEnd::Stopped) => {}
-        },
-        Event::Removed { slot } => note(slot, "left, and its connections are gone".into()),
-        Event::Unreachable { reason } => anstream::eprintln!(
-            "{} {reason}; nothing is launched until it answers",
-            paint(style::BAD, "Postgres does not answer:")
-        ),
-        Event::Reachable => anstream::eprintln!("Postgres answers again"),
-        Event::TerminatingBackends { slot, count } => note(
-            slot,
-            format!("{count} connections outlive their process, they are terminated"),
-        ),
-        Event::NotTerminated { slot, reason } => note(
-            slot,
-            format!("its connections cannot be terminated and are waited for: {reason}"),
-        ),
-        Event::Stopping(reason) => anstream::eprintln!(
-            "{}",
-            match reason {
-                StopReason::Signal(name) => format!("{name}: draining; a second signal kills"),
-                StopReason::SecondSignal(name) => format!("{name} again: killing"),
-                StopReason::Request => "asked to stop: draining".into(),
-                StopReason::KillRequest => "asked to stop now: killing".into(),
-            }
-        ),
-        Event::Killing { slot } => note(slot, paint(style::BAD, "does not leave, is killed")),
-        Event::Exited { slot, exit, .. } => note(slot, exit.to_string()),
     }
 }

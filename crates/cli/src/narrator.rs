@@ -1,0 +1,83 @@
+//! Tells what happens in a fleet: on the terminal, and in its log. Neither can hold the fleet up ([`crate::aside`]).
+
+use crate::aside::{Aside, Given};
+use crate::logs::{Source, Writer};
+use crate::news;
+use crate::style::{self, paint};
+use poolwright_supervisor::{Event, Stream};
+use std::io::{self, Write};
+use std::path::Path;
+
+/// A line, and where to.
+enum Said {
+    Out(String),
+    Err(String),
+}
+
+/// Both ears of a running fleet.
+pub(crate) struct Narrator {
+    printer: Aside<Said>,
+    log: Writer,
+}
+
+impl Narrator {
+    pub(crate) fn start(state_dir: &Path) -> io::Result<Self> {
+        let print = |given| {
+            // A terminal that is gone is no reason to stop a fleet.
+            let _unprinted = match given {
+                Given::One(Said::Out(line)) => writeln!(anstream::stdout(), "{line}"),
+                Given::One(Said::Err(line)) => writeln!(anstream::stderr(), "{line}"),
+                Given::Lost(count) => writeln!(
+                    anstream::stderr(),
+                    "{count} lines were not printed, nobody took them in time; `poolwright logs` has them"
+                ),
+            };
+        };
+        Ok(Self {
+            printer: Aside::start("print", print)?,
+            log: Writer::start(state_dir)?,
+        })
+    }
+
+    /// Workers' lines go to where the worker wrote them; the supervisor's own to standard error.
+    pub(crate) fn tell(&self, event: &Event) {
+        if let Event::Output { slot, stream, line } = event {
+            let printed = format!("{} {line}", paint(style::QUIET, slot));
+            let source = match stream {
+                Stream::Stdout => {
+                    self.out(printed);
+                    Source::Stdout
+                }
+                Stream::Stderr => {
+                    self.err(printed);
+                    Source::Stderr
+                }
+            };
+            self.log.write(Some(slot), source, line);
+            return;
+        }
+        for news in news::of(event) {
+            let words = anstream::adapter::strip_str(&news.words).to_string();
+            self.log.write(news.slot, Source::Supervisor, &words);
+            self.err(match news.slot {
+                Some(slot) => format!("{} {}", paint(style::STRONG, slot), news.words),
+                None => news.words,
+            });
+        }
+    }
+
+    /// To standard output.
+    pub(crate) fn out(&self, line: String) {
+        self.printer.give(Said::Out(line));
+    }
+
+    fn err(&self, line: String) {
+        self.printer.give(Said::Err(line));
+    }
+
+    /// Waits until everything is told, but not for ever.
+    pub(crate) fn finish(self) {
+        self.printer.finish();
+        self.log.finish();
+    }
+}
