@@ -13,6 +13,7 @@ pub(crate) use read::Reader;
 pub(crate) use write::Writer;
 
 use serde::{Deserialize, Serialize};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -66,7 +67,22 @@ mod rfc3339 {
 }
 
 /// The files of one slot, oldest first, the one that is being written last (if it is there).
-fn generations(folder: &Path, slot: &str) -> std::io::Result<Vec<PathBuf>> {
+fn generations(folder: &Path, slot: &str) -> io::Result<Vec<PathBuf>> {
+    let old = put_away(folder, slot)?;
+    let mut all: Vec<PathBuf> = old.into_iter().map(|(_, path)| path).collect();
+    let current = current(folder, slot);
+    if current.exists() {
+        all.push(current);
+    }
+    Ok(all)
+}
+
+/// The number in the name of the youngest file that is not written any more.
+fn put_away_last(folder: &Path, slot: &str) -> io::Result<Option<u128>> {
+    Ok(put_away(folder, slot)?.last().map(|(until, _)| *until))
+}
+
+fn put_away(folder: &Path, slot: &str) -> io::Result<Vec<(u128, PathBuf)>> {
     let mut old: Vec<(u128, PathBuf)> = Vec::new();
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
@@ -78,16 +94,11 @@ fn generations(folder: &Path, slot: &str) -> std::io::Result<Vec<PathBuf>> {
         }
     }
     old.sort();
-    let mut all: Vec<PathBuf> = old.into_iter().map(|(_, path)| path).collect();
-    let current = current(folder, slot);
-    if current.exists() {
-        all.push(current);
-    }
-    Ok(all)
+    Ok(old)
 }
 
 /// The slots that have a file, in their order.
-fn slots(folder: &Path) -> std::io::Result<Vec<String>> {
+fn slots(folder: &Path) -> io::Result<Vec<String>> {
     let mut slots = std::collections::BTreeSet::new();
     for entry in std::fs::read_dir(folder)? {
         if let Some((slot, _)) = entry?.file_name().to_str().and_then(parse_name) {

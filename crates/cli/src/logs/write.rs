@@ -1,6 +1,6 @@
 //! Writing the log, on a thread that may wait for its disk.
 
-use super::{FLEET, Record, Source, current, folder, generations};
+use super::{FLEET, Record, Source, current, folder, generations, put_away_last};
 use crate::aside::{Aside, Given};
 use poolwright_topology::tag::SlotId;
 use std::collections::BTreeMap;
@@ -182,11 +182,11 @@ fn put_away(folder: &Path, slot: &str, at: SystemTime, rotation: Rotation) -> io
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default()
         .as_millis();
-    let name = |until: u128| folder.join(format!("{slot}.log.{until}"));
-    while name(until).exists() {
-        until += 1;
+    // Younger than every other, also when the clock was set back: their order is that of their names.
+    if let Some(last) = put_away_last(folder, slot)? {
+        until = until.max(last + 1);
     }
-    fs::rename(&current, name(until))?;
+    fs::rename(&current, folder.join(format!("{slot}.log.{until}")))?;
     let old = generations(folder, slot)?;
     let too_many = old.len().saturating_sub(rotation.keep.saturating_sub(1));
     for (index, path) in old.iter().enumerate() {

@@ -323,7 +323,7 @@ async fn scaling_adds_slots_above_and_takes_the_highest_away() {
     assert_eq!(client.scale(app.clone(), 1).await.unwrap(), None);
     assert_eq!(names(client.status().await.unwrap()), serving(1));
     let refused = client.scale(app, 5).await.unwrap_err();
-    assert!(matches!(refused, ClientError::Refused { reason } if reason == "5 do not fit"));
+    assert!(matches!(refused, ClientError::DoesNotFit { reason } if reason == "5 do not fit"));
     let mut removed = BTreeSet::new();
     while removed.len() < 3 {
         if let Event::Removed { slot } = fleet.until(|e| matches!(e, Event::Removed { .. })).await {

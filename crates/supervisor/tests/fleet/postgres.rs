@@ -1,7 +1,7 @@
 //! A stand-in for Postgres: what it shows of each slot is set by the test.
 
 use async_trait::async_trait;
-use poolwright_supervisor::{Backends, Unreachable};
+use poolwright_supervisor::{Backends, NotAdmitted, Unreachable};
 use poolwright_topology::tag::{Name, SlotId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -69,9 +69,12 @@ impl Backends for Shown {
         Ok(())
     }
 
-    async fn admit(&self, _app: &Name, instances: u32) -> Result<(), String> {
+    async fn admit(&self, workers: &BTreeMap<Name, u32>) -> Result<(), NotAdmitted> {
+        let wanted: u32 = workers.values().sum();
         match self.state.lock().unwrap().most {
-            Some(most) if instances > most => Err(format!("{instances} do not fit")),
+            Some(most) if wanted > most => {
+                Err(NotAdmitted::DoesNotFit(format!("{wanted} do not fit")))
+            }
             _ => Ok(()),
         }
     }
