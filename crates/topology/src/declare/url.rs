@@ -145,6 +145,12 @@ impl DatabaseUrl {
         format!("{host}:{}", self.port())
     }
 
+    /// The server and the database, `host:port/database`: where something is kept.
+    #[must_use]
+    pub fn store(&self) -> String {
+        format!("{}/{}", self.server(), self.database())
+    }
+
     /// The whole URL with its password, its sessions called `application_name`.
     #[must_use]
     pub fn named(&self, application_name: &str) -> String {
@@ -244,6 +250,17 @@ mod tests {
         assert_eq!(url.password().unwrap(), "p/w");
         assert_eq!(url.database(), "order desk");
         assert_eq!(url.server(), "db:5433");
+    }
+
+    #[test]
+    fn where_something_is_kept_has_the_spelling_that_the_node_stack_gives_it() {
+        let fixture = include_str!("../../../../fixtures/lock/stores.json");
+        let examples: Vec<serde_json::Value> = serde_json::from_str(fixture).unwrap();
+        assert!(!examples.is_empty());
+        for example in examples {
+            let url = DatabaseUrl::parse(example["url"].as_str().unwrap()).unwrap();
+            assert_eq!(url.store(), example["store"].as_str().unwrap());
+        }
     }
 
     #[test]
