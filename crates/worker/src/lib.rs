@@ -8,14 +8,15 @@
 //!
 //! ```text
 //! Booting ──booted()──▶ Cleared ──open()──▶ Opened ──launch()──▶ Running ──serve(router)──▶ exit
-//! environment valid     the supervisor      ORM pool full,       executor launched,
-//! nothing opened        said "launch"       workflows register   DBOS pool full
+//! environment valid     told to launch,     ORM pool full,       executor launched,
+//! nothing opened        holds the id        workflows register   DBOS pool full
 //! ```
 //!
 //! | module | owns |
 //! | --- | --- |
 //! | [`settings`] | the environment: every mistake at once |
 //! | [`identity`] | slot, executor id and the names that Postgres sees |
+//! | [`lock`] | the executor id, held against every other process |
 //! | [`pools`] | the ORM pool, the only place that makes one |
 //! | [`executor`] | the DBOS executor, the only place that launches it |
 //! | [`tenant`] | transactions under row-level security |
@@ -34,6 +35,7 @@ pub mod gauges;
 pub mod health;
 pub mod identity;
 pub mod listener;
+pub mod lock;
 pub mod metrics;
 pub mod pools;
 pub mod settings;

@@ -50,6 +50,9 @@ pub struct Settings {
     pub address: SocketAddr,
     /// How long a drain may take (`DRAIN_TIMEOUT_MS`).
     pub drain_timeout: Duration,
+    /// How long to wait for another process to let go of the executor id
+    /// (`POOLWRIGHT_LOCK_TIMEOUT_MS`).
+    pub lock_timeout: Duration,
     /// Who started this process, and so what it may expect of its surroundings.
     pub surroundings: Surroundings,
     /// The version of the code in place of the service's own (`DBOS__APPVERSION`, which every DBOS
@@ -77,6 +80,10 @@ const POOL_LIMIT: u64 = 1000;
 /// The most instances an app may have, and so one more than the highest slot.
 const INSTANCES_LIMIT: u64 = 512;
 
+/// Longer than a process that is ending takes, short enough for its reason to be read before anybody gives
+/// up on the start: both process managers wait 30 s for a worker.
+const LOCK_TIMEOUT_MS: u64 = 10_000;
+
 impl Settings {
     /// Reads a worker's variables; mistakes stay in `reader`.
     ///
@@ -93,6 +100,7 @@ impl Settings {
         let host = reader.parsed("HOST", "an IP address", IpAddr::from(Ipv4Addr::UNSPECIFIED));
         let port = reader.number("PORT", 0..=u64::from(u16::MAX), 3000);
         let drain_timeout = reader.milliseconds("DRAIN_TIMEOUT_MS", 30_000);
+        let lock_timeout = reader.milliseconds("POOLWRIGHT_LOCK_TIMEOUT_MS", LOCK_TIMEOUT_MS);
         let surroundings = reader.surroundings();
         let identity = reader.identity(index, pid);
 
@@ -106,6 +114,7 @@ impl Settings {
             print_metrics: print_metrics?,
             address: SocketAddr::new(host?, u16::try_from(port?).ok()?),
             drain_timeout: drain_timeout?,
+            lock_timeout: lock_timeout?,
             surroundings: surroundings?,
             app_version: (reader.source)("DBOS__APPVERSION").filter(|version| !version.is_empty()),
         })

@@ -10,12 +10,13 @@ use crate::executor::{Executor, ExecutorSettings, LaunchError, ensure_dbos_launc
 use crate::gauges::Gauges;
 use crate::health::Health;
 use crate::identity::{DBOS_POOL, ORM_POOL};
+use crate::lock::IdentityError;
 use crate::metrics::Metrics;
 use crate::pools::{OrmPool, PoolError};
 use crate::settings::{Mistakes, Reader, Settings, Surroundings};
 use crate::telemetry::{announce, chain};
 use crate::tenant::Tenants;
-use crate::{descriptor, drain, executor, health, listener, telemetry};
+use crate::{descriptor, drain, executor, health, listener, lock, telemetry};
 use axum::Router;
 use axum::http::HeaderValue;
 use dbos::DBOS;
@@ -74,6 +75,9 @@ pub enum WorkerError {
     /// The channel's descriptor is wrong.
     #[error("NODE_CHANNEL_FD is not usable")]
     Descriptor(#[from] DescriptorError),
+    /// The executor id is not this process's.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
     /// The ORM pool.
     #[error(transparent)]
     Pool(#[from] PoolError),
@@ -107,7 +111,8 @@ struct Descriptors {
 #[derive(Debug)]
 pub struct Booting(Phase);
 
-/// The supervisor has said `launch`, or there is none.
+/// The supervisor has said `launch`, or there is none; and the executor id is held by this process, to its
+/// end.
 #[derive(Debug)]
 pub struct Cleared(Phase);
 
@@ -225,17 +230,22 @@ impl Booting {
         }))
     }
 
-    /// Says `booted`, and waits until the supervisor says `launch`; not at all without one.
+    /// Says `booted`, waits until the supervisor says `launch`, not at all without one, and takes the executor
+    /// id: only from then on may anything be opened.
     ///
     /// # Errors
-    /// [`WorkerError::Stopped`] when a signal came first, or the supervisor went away.
+    /// [`WorkerError::Stopped`] when a signal came first, or the supervisor went away;
+    /// [`WorkerError::Identity`] when another living process holds the executor id.
     pub async fn booted(self) -> Result<Cleared, WorkerError> {
         let Self(phase) = self;
         phase.channel.send(&FromWorker::Booted).await;
         match phase.stop.run_until_cancelled(phase.channel.launch()).await {
-            Some(true) => Ok(Cleared(phase)),
-            Some(false) | None => Err(WorkerError::Stopped),
+            Some(true) => {}
+            Some(false) | None => return Err(WorkerError::Stopped),
         }
+        let holding = lock::hold(&phase.settings);
+        phase.until_stopped(holding).await??;
+        Ok(Cleared(phase))
     }
 }
 
