@@ -11,15 +11,30 @@
 //! durable work is recovered, and the requests in flight are the price of a certain end.
 //! (The signal follows the *thread* that forked: see `spawner`.)
 //!
-//! It reaches the worker, not what the worker started: a command such as `npm start` is better declared as the
+//! **A program that does not speak the channel gets its executor id here.** A worker that does takes the lock of
+//! its id itself, after `launch`; for any other the shim takes it, before there is a program that could open
+//! anything, and the program inherits it without knowing. So do the program's children: the id is free
+//! when the last of them has ended.
+//!
+//! The death signal reaches the worker, not what the worker started: a command such as `npm start` is better declared as the
 //! program that it ends in. Whenever the supervisor lives to see a worker's end, it ends the whole process
 //! group with it.
 
+use poolwright_lock::{Lock, LockError, LockName};
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::time::Duration;
 use std::{fmt, io};
+
+/// Where the work of a program's executor lives, `host:port/database`: set for a program that does not take the
+/// lock of its executor id itself.
+pub const EXECUTOR_STORE: &str = "POOLWRIGHT_EXECUTOR_STORE";
+
+/// How long a program waits for the id, in milliseconds, unless `POOLWRIGHT_LOCK_TIMEOUT_MS` says otherwise: its
+/// predecessor under this supervisor is gone already.
+const LOCK_TIMEOUT_MS: u64 = 10_000;
 
 /// Why a process did not become a worker.
 #[derive(Debug)]
@@ -31,6 +46,8 @@ pub enum Error {
     SupervisorGone,
     /// The worker cannot be tied to its supervisor.
     Tie(io::Error),
+    /// The program's executor id is another living process's, or cannot be held.
+    Lock(LockError),
     /// The program cannot be executed.
     Exec {
         /// The program.
@@ -48,7 +65,7 @@ impl Error {
         match self {
             Self::Exec { source, .. } if source.kind() == io::ErrorKind::NotFound => 127,
             Self::Exec { .. } => 126,
-            Self::Usage | Self::SupervisorGone | Self::Tie(_) => 1,
+            Self::Usage | Self::SupervisorGone | Self::Tie(_) | Self::Lock(_) => 1,
         }
     }
 }
@@ -59,6 +76,10 @@ impl fmt::Display for Error {
             Self::Usage => f.write_str("started by hand, expected to be started by the supervisor"),
             Self::SupervisorGone => f.write_str("the supervisor is gone"),
             Self::Tie(source) => write!(f, "cannot tie the worker to its supervisor: {source}"),
+            Self::Lock(LockError::Io { name, source }) => {
+                write!(f, "the lock {name} cannot be taken: {source}")
+            }
+            Self::Lock(held) => held.fmt(f),
             Self::Exec { program, source } => {
                 let cwd = std::env::current_dir().unwrap_or_default();
                 let program = program.display();
@@ -88,13 +109,36 @@ pub fn exec(args: impl IntoIterator<Item = OsString>) -> Error {
     if getppid() != Some(supervisor) {
         return Error::SupervisorGone;
     }
+    let lock = match take_executor_id() {
+        Ok(lock) => lock,
+        Err(error) => return Error::Lock(error),
+    };
     let mut command = Command::new(&program);
     command.args(args);
     if std::env::var_os("LISTEN_FDS").is_some() {
         command.env("LISTEN_PID", std::process::id().to_string());
     }
+    command.env_remove(EXECUTOR_STORE);
     let source = command.exec();
+    drop(lock);
     Error::Exec { program, source }
+}
+
+/// Takes the lock of the slot's executor id, to be inherited, where [`EXECUTOR_STORE`] asks for it.
+fn take_executor_id() -> Result<Option<Lock>, LockError> {
+    let variables = (std::env::var(EXECUTOR_STORE), std::env::var("DBOS__VMID"));
+    let (Ok(store), Ok(executor_id)) = variables else {
+        return Ok(None);
+    };
+    let name = LockName::here(&executor_id, &store);
+    let patience = std::env::var("POOLWRIGHT_LOCK_TIMEOUT_MS").ok();
+    let patience = patience.and_then(|text| text.parse().ok());
+    let patience = Duration::from_millis(patience.unwrap_or(LOCK_TIMEOUT_MS));
+    let lock = Lock::take(&executor_id, &name, patience, |_| {})?;
+    let inherited = lock.inherited();
+    inherited
+        .map(Some)
+        .map_err(|source| LockError::Io { name, source })
 }
 
 /// The arguments that [`exec`] reads, in front of the worker's command.

@@ -11,6 +11,7 @@ use crate::narrator::Narrator;
 use crate::servers::{self, Control, EmbeddedFile};
 use crate::style::{self, paint};
 use clap::Args;
+use poolwright_supervisor::shim::EXECUTOR_STORE;
 use poolwright_supervisor::{AppSpec, Event, FleetSpec, Outcome, Policy, Readiness, Supervisor};
 use poolwright_topology::budget::server_of;
 use poolwright_topology::census::Verdict;
@@ -233,6 +234,12 @@ fn app_spec(app: &App, declared: &Declared) -> AppSpec {
             env.insert(variable.clone(), url.expose().to_owned());
         }
     }
+    // A program that speaks the channel holds its executor id itself.
+    let executor = app.pools.iter().find(|pool| pool.executor);
+    let store = executor.and_then(|pool| pool.url.as_ref());
+    if let (Some(url), Ready::Notify | Ready::Listening) = (store, app.ready) {
+        env.insert(EXECUTOR_STORE.to_owned(), url.store());
+    }
     AppSpec {
         name: app.name.clone(),
         command: app.command.clone(),
@@ -252,6 +259,6 @@ fn app_spec(app: &App, declared: &Declared) -> AppSpec {
             .iter()
             .map(|pool| (pool.name.to_string(), pool.max.value.0))
             .collect(),
-        executor: app.pools.iter().any(|pool| pool.executor),
+        executor: executor.is_some(),
     }
 }
