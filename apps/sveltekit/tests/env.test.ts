@@ -30,7 +30,9 @@ describe('the environment', () => {
 			port: 3000,
 			fulfilSleepMs: 1000,
 			fulfilStepMs: 0,
-			drainTimeoutMs: 30_000
+			drainTimeoutMs: 30_000,
+			lockTimeoutMs: 10_000,
+			lockNamespace: ''
 		});
 	});
 

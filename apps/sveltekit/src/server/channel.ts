@@ -44,6 +44,8 @@ export interface Ipc {
 export type ChannelKind = 'poolwright' | 'pm2' | 'none';
 
 export class Channel {
+	#ready = false;
+
 	constructor(
 		readonly kind: ChannelKind,
 		private readonly ipc: Ipc
@@ -60,8 +62,10 @@ export class Channel {
 		if (this.kind === 'poolwright') this.#write(message);
 	}
 
-	/** Ready, in the words of whoever started us. */
+	/** Ready, in the words of whoever started us, and once: PM2 takes the word before the deed in a reload. */
 	sendReady(): void {
+		if (this.#ready) return;
+		this.#ready = true;
 		if (this.kind === 'pm2') this.#write(PM2_READY);
 		else this.send({ type: 'ready' });
 	}

@@ -21,6 +21,10 @@ export interface Environment {
 	readonly fulfilSleepMs: number;
 	readonly fulfilStepMs: number;
 	readonly drainTimeoutMs: number;
+	/** How long to wait for another process to let go of the executor id. */
+	readonly lockTimeoutMs: number;
+	/** Sets the locks of executor ids apart, for tests that need an intruder. */
+	readonly lockNamespace: string;
 }
 
 /** Where variables come from: `process.env`, or a literal in a test. */
@@ -75,7 +79,10 @@ export function readEnvironment(source: EnvironmentSource): Environment {
 		port: read.wholeNumber('PORT', 3000, 0, 65535),
 		fulfilSleepMs: read.wholeNumber('FULFIL_SLEEP_MS', 1000, 0, ONE_DAY_MS),
 		fulfilStepMs: read.wholeNumber('FULFIL_STEP_MS', 0, 0, ONE_DAY_MS),
-		drainTimeoutMs: read.wholeNumber('DRAIN_TIMEOUT_MS', 30_000, 0, ONE_DAY_MS)
+		drainTimeoutMs: read.wholeNumber('DRAIN_TIMEOUT_MS', 30_000, 0, ONE_DAY_MS),
+		// Longer than a process that is ending takes, shorter than both process managers wait for a worker.
+		lockTimeoutMs: read.wholeNumber('POOLWRIGHT_LOCK_TIMEOUT_MS', 10_000, 0, ONE_DAY_MS),
+		lockNamespace: source['POOLWRIGHT_LOCK_NAMESPACE'] ?? ''
 	};
 	if (read.mistakes.length > 0) throw new EnvironmentError(read.mistakes);
 	return environment;

@@ -1,5 +1,5 @@
 /**
- * The life of a worker process: booted → launch → started → ready → draining → closed.
+ * The life of a worker process: booted → launch → executor id held → started → ready → draining → closed.
  *
  * `hooks.server.ts` starts it, `server.js` tells it when the socket answers and when to drain. The two
  * are different module graphs (bundle and plain file), so the worker stands on `globalThis`, where hot
@@ -12,6 +12,7 @@ import { poolConnections } from './db/metrics.ts';
 import type { Gauge } from './db/fixed-pool.ts';
 import { ensureDbosLaunched, shutDownDbos, type Executor } from './dbos/init.ts';
 import { environment, type Environment } from './env.ts';
+import { holdExecutorId, type Hold } from './executor-id.ts';
 import { identity, type PoolName } from './identity.ts';
 import { log, reason } from './log.ts';
 
@@ -29,6 +30,7 @@ export class Worker {
 	private constructor(
 		readonly environment: Environment,
 		private readonly channel: Channel,
+		private readonly hold: Hold,
 		private readonly executor: Executor
 	) {}
 
@@ -38,6 +40,7 @@ export class Worker {
 		const channel = Channel.of(process.env, process);
 		channel.send({ type: 'booted' });
 		await channel.launched();
+		const hold = await holdExecutorId(env, channel);
 		await openPrisma(env);
 		const executor = await ensureDbosLaunched();
 		const { instanceId, pid, executorId } = identity();
@@ -48,7 +51,7 @@ export class Worker {
 			prisma_pool_max: env.prismaPoolMax,
 			dbos_pool_max: env.dbosPoolMax
 		});
-		return new Worker(env, channel, executor);
+		return new Worker(env, channel, hold, executor);
 	}
 
 	get phase(): Phase {
@@ -76,6 +79,7 @@ export class Worker {
 			pools: { prisma: prismaPoolMax, dbos: dbosPoolMax }
 		});
 		this.channel.sendReady();
+		this.hold.served();
 		this.#every(GAUGES_EVERY_MS, () => this.channel.send({ type: 'gauges', pools: this.gauges() }));
 		if (printPrismaPoolMetrics) {
 			void printPoolMetrics();
