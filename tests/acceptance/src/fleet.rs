@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use poolwright_testkit::sampler::{self, Backend};
 use poolwright_testkit::wait::Seen;
 use poolwright_testkit::{Process, wait_until};
@@ -112,6 +112,14 @@ impl Fleet {
     /// The fleet's backends now, in Postgres's own words.
     pub async fn backends(&self) -> Result<Vec<Backend>> {
         sampler::backends(&self.setup.server.admin_url()?).await
+    }
+
+    /// `pm2 reload`, to its end.
+    pub async fn pm2_reload(&self) -> Result<()> {
+        match &self.manager {
+            Running::Pm2(pm2) => pm2.reload().await,
+            Running::Poolwright(_) => bail!("{} has no PM2", self.cell.name()),
+        }
     }
 
     /// Stops everything in order and waits until Postgres shows nothing of the fleet any more.

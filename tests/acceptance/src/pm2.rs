@@ -45,6 +45,12 @@ impl Pm2 {
         Ok(pm2)
     }
 
+    /// `pm2 reload ecosystem.config.cjs --env production`.
+    pub(crate) async fn reload(&self) -> Result<()> {
+        self.run(&["reload", "ecosystem.config.cjs", "--env", "production"])
+            .await
+    }
+
     /// Every line that its processes printed on standard output.
     pub(crate) fn lines(&self) -> Result<Vec<String>> {
         self.logs("-out")

@@ -7,6 +7,7 @@ mod cold_start;
 mod dotenv;
 mod environment;
 mod identity;
+mod identity_lock;
 mod metrics;
 mod orphans;
 mod page;

@@ -50,7 +50,9 @@ async fn a_fourth_executor_is_named(stack: Stack) -> Result<()> {
 
 async fn a_second_process_behind_one_executor_id_is_named(stack: Stack) -> Result<()> {
     let fleet = supervised(stack).await?;
-    let mut second = bare(&fleet.setup, "1", &[]).await?;
+    // It would be refused if it saw the lock of the id.
+    let apart = ("POOLWRIGHT_LOCK_NAMESPACE", Some("intruder"));
+    let mut second = bare(&fleet.setup, "1", &[apart]).await?;
     let verdict = violated(&fleet.setup).await?;
     let found = finding(&verdict, "shared_executor_id")?;
     ensure!(found["slot"] == "web-1", "{found:#}");
