@@ -2,16 +2,19 @@
 
 mod aside;
 mod backends;
+mod background;
 mod cli;
 mod commands;
 mod environment;
 mod exit_codes;
 mod failure;
+mod init;
 mod logs;
 mod manifest;
 mod narrator;
 mod news;
 mod servers;
+mod service;
 mod style;
 
 use clap::Parser;
@@ -20,6 +23,10 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     if let Some(code) = commands::exec_worker::intercept() {
         return code;
+    }
+    if init::is_needed() {
+        return init::run()
+            .unwrap_or_else(|error| failure::Failure::runtime(error).report().into());
     }
     let arguments = cli::Arguments::parse();
     let outcome = tokio::runtime::Builder::new_current_thread()

@@ -1,8 +1,9 @@
-//! Tells what happens in a fleet: on the terminal, and in its log. Neither can hold the fleet up ([`crate::aside`]).
+//! Tells what happens in a fleet: on the terminal, in its log, and to systemd. None of them can hold the fleet up ([`crate::aside`]).
 
 use crate::aside::{Aside, Given};
 use crate::logs::{Source, Writer};
 use crate::news;
+use crate::service::Service;
 use crate::style::{self, paint};
 use poolwright_supervisor::{Event, Stream};
 use std::io::{self, Write};
@@ -12,9 +13,11 @@ use std::path::Path;
 enum Said {
     Out(String),
     Err(String),
+    /// Nobody looks any more: this is done, and nothing is printed after it.
+    Leave(Box<dyn FnOnce() -> io::Result<()> + Send>),
 }
 
-/// Both ears of a running fleet.
+/// Whoever hears of a running fleet.
 pub(crate) struct Narrator {
     printer: Aside<Said>,
     log: Writer,
@@ -22,9 +25,15 @@ pub(crate) struct Narrator {
 
 impl Narrator {
     pub(crate) fn start(state_dir: &Path) -> io::Result<Self> {
-        let print = |given| {
+        let mut looked_at = true;
+        let print = move |given| {
             // A terminal that is gone is no reason to stop a fleet.
             let _unprinted = match given {
+                Given::One(Said::Leave(leave)) => {
+                    looked_at = false;
+                    leave()
+                }
+                _ if !looked_at => Ok(()),
                 Given::One(Said::Out(line)) => writeln!(anstream::stdout(), "{line}"),
                 Given::One(Said::Err(line)) => writeln!(anstream::stderr(), "{line}"),
                 Given::Lost(count) => writeln!(
@@ -56,9 +65,13 @@ impl Narrator {
             self.log.write(Some(slot), source, line);
             return;
         }
+        Service::tell(event);
         for news in news::of(event) {
             let words = anstream::adapter::strip_str(&news.words).to_string();
             self.log.write(news.slot, Source::Supervisor, &words);
+            if news.slot.is_none() {
+                Service::status(&words);
+            }
             self.err(match news.slot {
                 Some(slot) => format!("{} {}", paint(style::STRONG, slot), news.words),
                 None => news.words,
@@ -69,6 +82,11 @@ impl Narrator {
     /// To standard output.
     pub(crate) fn out(&self, line: String) {
         self.printer.give(Said::Out(line));
+    }
+
+    /// When everything until now is printed, does this and prints nothing more.
+    pub(crate) fn leave(&self, then: impl FnOnce() -> io::Result<()> + Send + 'static) {
+        self.printer.give(Said::Leave(Box::new(then)));
     }
 
     fn err(&self, line: String) {

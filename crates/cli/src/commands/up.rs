@@ -1,6 +1,7 @@
 //! `poolwright up`: plan, prepare, run, verify.
 
 use crate::backends::FromPostgres;
+use crate::background::{self, Background};
 use crate::cli::Place;
 use crate::commands::{exec_worker, plan, prepare, verify};
 use crate::environment::Environment;
@@ -9,6 +10,7 @@ use crate::failure::Failure;
 use crate::manifest::{self, Declared};
 use crate::narrator::Narrator;
 use crate::servers::{self, Control, EmbeddedFile};
+use crate::service::Service;
 use crate::style::{self, paint};
 use clap::Args;
 use poolwright_supervisor::shim::EXECUTOR_STORE;
@@ -30,25 +32,42 @@ const EVENTS: usize = 256;
 /// How long the fleet is observed when it has become ready: twenty samples.
 const CONFIRMATION: Duration = Duration::from_secs(1);
 
-/// Run the fleet in the foreground
+/// Run the fleet, in the foreground or with --detach
 ///
 /// Checks the plan, prepares databases, holds the listening sockets, starts the workers and launches them one after the
 /// other; when all serve, Postgres confirms the declared connections. Without a URL for the pools an embedded server is
 /// started under .poolwright/. SIGTERM and Ctrl-C drain the fleet, a second one kills it.
+///
+/// What the workers write is printed and kept for `poolwright logs`. As a systemd service of Type=notify it says when it is ready,
+/// and keeps WatchdogSec quiet; as process 1 of a container it passes signals on and reaps orphans.
 #[derive(Debug, Args)]
 pub(crate) struct Up {
     /// Do not touch databases, roles and migrations
     #[arg(long)]
     no_prepare: bool,
+    /// Return when all workers serve, and leave the fleet in the background: 0, or 4 when Postgres shows something
+    /// else than what was declared
+    #[arg(long)]
+    detach: bool,
+    /// What --detach starts
+    #[arg(long, hide = true, conflicts_with = "detach")]
+    background: bool,
 }
 
 impl Up {
     pub(crate) async fn run(&self, place: &Place) -> Result<Exit, Failure> {
+        if self.detach {
+            return background::start("--detach", "--background").await;
+        }
         let located = manifest::locate(place)?;
+        let background = self
+            .background
+            .then(|| Background::enter(&located.state_dir))
+            .transpose()?;
         let environment = Environment::beside(&located.folder)?;
         let mut declared = manifest::read(located, environment)?;
         let server = servers::embed_if_needed(&mut declared).await?;
-        let outcome = self.run_on(&declared, server.is_some()).await;
+        let outcome = self.run_on(&declared, server.is_some(), background).await;
         if let Some(server) = server.filter(|server| !server.adopted()) {
             server
                 .stop()
@@ -58,7 +77,12 @@ impl Up {
         outcome
     }
 
-    async fn run_on(&self, declared: &Declared, embedded: bool) -> Result<Exit, Failure> {
+    async fn run_on(
+        &self,
+        declared: &Declared,
+        embedded: bool,
+        background: Option<Background>,
+    ) -> Result<Exit, Failure> {
         let topology = &declared.topology;
         // Claimed before anything is written: of two `up` at once the second one stops here.
         let supervisor =
@@ -91,7 +115,7 @@ impl Up {
                 "writing the log in {}",
                 declared.located.state_dir.display()
             )))?;
-        let outcome = supervise(supervisor, &backends, topology, &narrator).await;
+        let outcome = supervise(supervisor, &backends, topology, &narrator, background).await;
         narrator.finish();
         outcome
     }
@@ -103,7 +127,9 @@ async fn supervise(
     backends: &Arc<FromPostgres>,
     topology: &Topology,
     narrator: &Narrator,
+    mut background: Option<Background>,
 ) -> Result<Exit, Failure> {
+    let mut service = Service::new();
     let pages: Vec<String> = supervisor
         .addresses()
         .map(|(app, address)| format!("{app} serves on {}", paint(style::STRONG, page(address))))
@@ -121,14 +147,18 @@ async fn supervise(
                     let confirmation = observe(backends, topology);
                     tokio::select! {
                         verdict = confirmation => {
-                            confirm(verdict, narrator);
+                            let holds = confirm(verdict, narrator);
                             narrator.out(pages.join("\n"));
+                            if let Some(background) = background.take() {
+                                narrator.leave(move || background.serving(holds));
+                            }
                         }
                         outcome = &mut fleet => break outcome,
                     }
                 }
             }
             outcome = &mut fleet => break outcome,
+            () = service.alive() => {}
         }
     };
     while let Ok(event) = happened.try_recv() {
@@ -170,12 +200,16 @@ fn page(address: SocketAddr) -> String {
 }
 
 /// What Postgres says of the fleet that has just become ready. A server that does not answer now is no reason to
-/// stop a fleet that serves.
-fn confirm(verdict: Result<Verdict, Failure>, narrator: &Narrator) {
+/// stop a fleet that serves. Whether it holds, as far as is known.
+fn confirm(verdict: Result<Verdict, Failure>, narrator: &Narrator) -> bool {
     match verdict {
-        Ok(verdict) => narrator.out(verify::render(&verdict, CONFIRMATION).trim_end().to_owned()),
+        Ok(verdict) => {
+            narrator.out(verify::render(&verdict, CONFIRMATION).trim_end().to_owned());
+            verdict.holds
+        }
         Err(failure) => {
             failure.report();
+            true
         }
     }
 }

@@ -8,6 +8,7 @@ mod dotenv;
 mod environment;
 mod identity;
 mod identity_lock;
+mod life;
 mod metrics;
 mod orphans;
 mod page;
