@@ -1,7 +1,7 @@
 //! Every mistake at once, each at its place, none that repeats a password.
 #![expect(clippy::expect_used, reason = "a failed set-up is a failed test")]
 
-use poolwright_topology::declare::{Mistake, Ready, Topology, declare};
+use poolwright_topology::declare::{Enforce, Mistake, Ready, Topology, declare};
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -198,4 +198,76 @@ fn a_url_in_the_wrong_variable_is_not_repeated() {
         &[("PM2_INSTANCES", "postgres://app:s3cret@db/desk")],
     );
     assert!(!found[0].contains("s3cret"), "{found:?}");
+}
+
+#[test]
+fn enforcement_is_off_until_it_is_declared_and_then_has_defaults() {
+    assert_eq!(read(MANIFEST, &[]).unwrap().enforce, None);
+    let with_admin = MANIFEST.replace("[prepare]", "[prepare]\nurl = { env = \"ADMIN\" }");
+    let enforce = read(&format!("{with_admin}\n[enforce]\n"), &[])
+        .unwrap()
+        .enforce
+        .expect("declared");
+    assert_eq!(enforce, Enforce::default());
+    assert_eq!(enforce.margin.0, 0);
+    assert_eq!(enforce.monitor.role, "poolwright_monitor");
+    assert_eq!(enforce.connection_check, Some(Duration::from_secs(1)));
+
+    let switched =
+        format!("{with_admin}\n[enforce]\nroles = {{ env = \"ENFORCE\", default = false }}\n");
+    assert_eq!(read(&switched, &[]).unwrap().enforce, None);
+    let on = read(&switched, &[("ENFORCE", "true")]).unwrap();
+    assert_eq!(on.enforce, Some(Enforce::default()));
+}
+
+#[test]
+fn every_setting_of_enforcement_is_read() {
+    let manifest = format!(
+        "{}\n[enforce]\nmargin = 2\nconnection_check = \"off\"\npassword_file = \"secret/pgpass\"\n\
+         monitor = {{ url = {{ env = \"MONITOR\" }} }}\n",
+        MANIFEST.replace("[prepare]", "[prepare]\nurl = { env = \"ADMIN\" }")
+    );
+    let enforce = read(
+        &manifest,
+        &[("MONITOR", "postgres://watcher:s3cret@db/desk")],
+    )
+    .unwrap()
+    .enforce
+    .expect("declared");
+    assert_eq!(enforce.margin.0, 2);
+    assert_eq!(enforce.connection_check, None);
+    assert_eq!(enforce.password_file.as_deref(), Some("secret/pgpass"));
+    assert_eq!(enforce.monitor.role, "watcher");
+    assert_eq!(enforce.monitor.url_variable.as_deref(), Some("MONITOR"));
+}
+
+#[test]
+fn mistakes_of_enforcement_are_told_with_all_the_others() {
+    let wrong = format!(
+        "{MANIFEST}\n[enforce]\nroles = \"yes\"\nmargin = -1\nconnection_check = \"1\"\nlimit = 3\n\
+         monitor = {{ role = \"a\", url = \"postgres://b:s3cret@db/desk\" }}\n"
+    );
+    let said = mistakes(&wrong, &[("PM2_INSTANCES", "three")]).join("\n");
+    for part in [
+        "PM2_INSTANCES",
+        "found \"yes\", expected true or false",
+        "found -1, expected a whole number from 0 to 1000",
+        "found \"1\", expected a time between",
+        "the key \"limit\"",
+        "the role \"a\" and a URL of the role \"b\"",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert!(!said.contains("s3cret"), "{said}");
+}
+
+#[test]
+fn enforcement_needs_somebody_who_may_create_roles_and_a_monitor_that_is_no_pool() {
+    let said = mistakes(
+        &format!("{MANIFEST}\n[enforce]\nmonitor = {{ role = \"app\" }}\n"),
+        &[("DATABASE_URL", "postgres://app:s3cret@db/desk")],
+    )
+    .join("\n");
+    assert!(said.contains("without the url of [prepare]"), "{said}");
+    assert!(said.contains("\"app\", which is a pool's"), "{said}");
 }

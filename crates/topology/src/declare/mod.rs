@@ -32,6 +32,8 @@ pub struct Topology {
     pub apps: Vec<App>,
     /// What is done once before the first worker.
     pub prepare: Prepare,
+    /// What Postgres itself holds the fleet to; `None` when it is not to.
+    pub enforce: Option<Enforce>,
 }
 
 /// One application: identical worker processes.
@@ -89,6 +91,30 @@ pub struct Prepare {
     pub commands: Vec<Vec<String>>,
 }
 
+/// What Postgres itself holds the fleet to: the roles' limits and rights.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Enforce {
+    /// Added to the bound of each pool's role, for a second fleet on other hosts or a console.
+    pub margin: Connections,
+    /// The role of the supervisor's control connection.
+    pub monitor: Monitor,
+    /// `client_connection_check_interval` of the pools' roles; `None` leaves it alone.
+    pub connection_check: Option<Duration>,
+    /// Where generated passwords are kept, relative to the manifest; in the state folder without it.
+    pub password_file: Option<String>,
+}
+
+/// A role that sees every session, ends those of the fleet, and reads no data.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Monitor {
+    /// Its name.
+    pub role: String,
+    /// How it connects; without it like the first pool on each server, with a generated password.
+    pub url: Option<DatabaseUrl>,
+    /// The variable that holds the URL, where one was named.
+    pub url_variable: Option<String>,
+}
+
 /// A value and the variable it may be set by, so that a worker can be given the resolved number.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sourced<T> {
@@ -140,6 +166,28 @@ pub fn declare(
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Topology, Vec<Mistake>> {
     read::topology(manifest, env)
+}
+
+impl Default for Enforce {
+    fn default() -> Self {
+        Self {
+            margin: Connections::ZERO,
+            monitor: Monitor::default(),
+            // Costs one poll of a socket per second and running query; an orphan lives no longer.
+            connection_check: Some(Duration::from_secs(1)),
+            password_file: None,
+        }
+    }
+}
+
+impl Default for Monitor {
+    fn default() -> Self {
+        Self {
+            role: "poolwright_monitor".into(),
+            url: None,
+            url_variable: None,
+        }
+    }
 }
 
 impl Topology {

@@ -1,6 +1,8 @@
 //! The walk over the parsed manifest. Nothing returns early: a part that is wrong is noted and stands
 //! as `None` until the end, where a single mistake anywhere refuses the whole.
 
+mod enforce;
+
 use super::{
     App, DatabaseUrl, MAX_POOL, MAX_WORKERS, MIN_EXECUTOR_POOL, Mistake, Pool, Prepare, Ready,
     Sourced, Topology,
@@ -88,7 +90,7 @@ impl Reader<'_> {
 
     fn root(&mut self, root: &Spanned<DeTable<'_>>) -> Option<Topology> {
         let table = root.get_ref();
-        self.only(table, &["apps", "prepare"]);
+        self.only(table, &["apps", "prepare", "enforce"]);
         let apps = match table.get("apps") {
             None => {
                 self.mistake(0..0, "no [apps]", "at least one app, as in [apps.web]");
@@ -106,10 +108,16 @@ impl Reader<'_> {
             Some(value) => self.prepare(value),
         };
         self.distinct_listeners(&apps, table);
+        let enforce = self.enforce(table);
         let apps: Option<Vec<App>> = apps.into_iter().collect();
+        let (apps, prepare, enforce) = (apps?, prepare?, enforce?);
+        if let Some(enforce) = &enforce {
+            self.enforceable(table, enforce, &apps, &prepare);
+        }
         Some(Topology {
-            apps: apps?,
-            prepare: prepare?,
+            apps,
+            prepare,
+            enforce,
         })
     }
 
