@@ -7,6 +7,7 @@ use crate::environment::{self, CHANNEL_FD, LISTENER_FD};
 use crate::event::{Event, LAST_WORDS, MAX_OUTPUT_LINE, Stream};
 use crate::lines::BoundedLines;
 use crate::listener::Held;
+use crate::memory;
 use crate::probe;
 use crate::shim;
 use crate::spawner::Spawner;
@@ -23,7 +24,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWriteExt};
@@ -65,6 +66,8 @@ pub(crate) struct Worker {
     group: Option<Pid>,
     to_worker: mpsc::Sender<ToWorker>,
     last_words: Arc<Mutex<VecDeque<String>>>,
+    /// SIGKILL was sent to it: its end by that signal is nobody else's doing.
+    killed: Arc<AtomicBool>,
 }
 
 impl Worker {
@@ -84,6 +87,7 @@ impl Worker {
         let (from_worker, to_worker) = UnixStream::from_std(ours)?.into_split();
         let listener = held.map(Held::hand_down).transpose()?;
         let command = command(shim, app, &worker.slot, listener, theirs.into())?;
+        let before = memory::Before::now();
         let child = spawner.spawn(command).await?;
         let pid = child
             .id()
@@ -93,11 +97,14 @@ impl Worker {
         // One message in a worker's life; more room than it can take.
         let (messages, queue) = mpsc::channel(4);
         tokio::spawn(write_channel(to_worker, queue));
+        let killed = Arc::new(AtomicBool::new(false));
         let attendant = Attendant {
             worker: worker.clone(),
             ears,
             dropped: AtomicU64::new(0),
             last_words: Arc::clone(&last_words),
+            killed: Arc::clone(&killed),
+            before,
         };
         let probed = app.probed_port().map(|port| (pid, port));
         let attendant = Arc::new(attendant);
@@ -107,6 +114,7 @@ impl Worker {
             group,
             to_worker: messages,
             last_words,
+            killed,
         })
     }
 
@@ -117,6 +125,9 @@ impl Worker {
 
     /// Signals the worker and the processes it started. One that is gone already is as wanted.
     pub(crate) fn signal(&self, signal: Signal) {
+        if signal == Signal::KILL {
+            self.killed.store(true, Ordering::Relaxed);
+        }
         signal_group(self.group, signal);
     }
 
@@ -184,6 +195,8 @@ struct Attendant {
     ears: Ears,
     dropped: AtomicU64,
     last_words: Arc<Mutex<VecDeque<String>>>,
+    killed: Arc<AtomicBool>,
+    before: memory::Before,
 }
 
 /// From a worker's start to its end; `probed` is the process group and the port to be seen listening.
@@ -194,6 +207,7 @@ async fn attend(
     from_worker: OwnedReadHalf,
     probed: Option<(u32, u16)>,
 ) {
+    let pid = child.id();
     let mut readers = JoinSet::new();
     readers.spawn(read_channel(Arc::clone(&attendant), from_worker));
     if let Some(stdout) = child.stdout.take() {
@@ -216,7 +230,11 @@ async fn attend(
     if dropped > 0 {
         attendant.tell(Told::OutputDropped(dropped)).await;
     }
-    let exit = status.map_or(Exit::Code(-1), how);
+    let mut exit = status.map_or(Exit::Code(-1), how);
+    let by_others = !attendant.killed.load(Ordering::Relaxed);
+    if exit == Exit::Signal(Signal::KILL.as_raw()) && by_others && attendant.before.ran_out(pid) {
+        exit = Exit::OutOfMemory;
+    }
     attendant
         .tell(Told::Happened(WorkerEvent::Exited(exit)))
         .await;

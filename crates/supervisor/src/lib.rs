@@ -26,6 +26,7 @@
 //! | `attendant` | one worker: its channel, its output, its end |
 //! | `environment` | the variables of a worker |
 //! | `listener` | the sockets that are held through everything |
+//! | `memory` | whether the kernel killed a worker because memory had run out |
 //! | `probe` | seeing that a foreign program listens |
 //!
 //! Linux first: that no worker outlives its supervisor rests on `PR_SET_PDEATHSIG` ([`shim`]),
@@ -40,6 +41,7 @@ mod error;
 pub mod event;
 mod lines;
 mod listener;
+mod memory;
 mod probe;
 mod requests;
 mod roster;

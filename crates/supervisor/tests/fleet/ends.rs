@@ -100,3 +100,49 @@ async fn a_worker_that_does_not_drain_in_time_is_killed() {
         }
     )));
 }
+
+/// A memory control group of 32 MiB, removed when dropped.
+struct Small(std::path::PathBuf);
+
+impl Small {
+    /// Making one takes root.
+    fn group() -> Self {
+        let first = std::path::Path::new("/sys/fs/cgroup/memory");
+        let (tree, limit) = match first.is_dir() {
+            true => (first, "memory.limit_in_bytes"),
+            false => (std::path::Path::new("/sys/fs/cgroup"), "memory.max"),
+        };
+        let group = tree.join(format!("poolwright-test-{}", std::process::id()));
+        std::fs::create_dir(&group).unwrap();
+        std::fs::write(group.join(limit), "33554432").unwrap();
+        Self(group)
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        std::fs::remove_dir(&self.0).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_worker_that_the_kernel_kills_for_want_of_memory_is_told_from_one_that_somebody_killed() {
+    // An ordinary user has no group to fill; the other half of the claim is everybody's.
+    let group = rustix::process::geteuid().is_root().then(Small::group);
+    let greedy = group.as_ref().map(|Small(group)| {
+        let procs = group.join("cgroup.procs");
+        (
+            format!("echo $$ > {}; exec tail /dev/zero", procs.display()),
+            Exit::OutOfMemory,
+        )
+    });
+    let killed = ("kill -9 $$".to_owned(), Exit::Signal(9));
+    for (end, expected) in greedy.into_iter().chain([killed]) {
+        let mut fleet = run(1, &end, |_| {});
+        let outcome = fleet.outcome().await;
+        let Cause::Exited { exit, .. } = failure(&outcome).0.cause else {
+            panic!("{outcome:?}");
+        };
+        assert_eq!(exit, expected, "{end}");
+    }
+}

@@ -11,6 +11,8 @@ pub enum Exit {
     Code(i32),
     /// The signal of this number ended it.
     Signal(i32),
+    /// The kernel killed it, and says that it did so for want of memory.
+    OutOfMemory,
 }
 
 impl Exit {
@@ -37,6 +39,9 @@ impl fmt::Display for Exit {
                 Some(name) => write!(f, "was killed by {name}"),
                 None => write!(f, "was killed by signal {number}"),
             },
+            Self::OutOfMemory => {
+                f.write_str("was killed by the kernel because memory had run out (SIGKILL)")
+            }
         }
     }
 }
@@ -78,6 +83,10 @@ mod tests {
             ),
             (Exit::Signal(9), "was killed by SIGKILL"),
             (Exit::Signal(64), "was killed by signal 64"),
+            (
+                Exit::OutOfMemory,
+                "was killed by the kernel because memory had run out (SIGKILL)",
+            ),
         ];
         for (exit, words) in table {
             assert_eq!(exit.to_string(), words);
