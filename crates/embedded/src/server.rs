@@ -167,7 +167,21 @@ impl Server {
     /// # Cancel safety
     ///
     /// When dropped, the server stops all the same.
-    pub async fn stop(self) -> Result<(), Error> {
+    pub async fn stop(mut self) -> Result<(), Error> {
+        self.halt().await
+    }
+
+    /// Like [`Server::stop`], and keeps the handle with its URLs. [`Server::start`] with the same persistent directory
+    /// starts the server again, on the same port if nobody took it.
+    ///
+    /// # Errors
+    ///
+    /// When the process does not end, not even when killed.
+    ///
+    /// # Cancel safety
+    ///
+    /// When dropped, the server may be stopping.
+    pub async fn halt(&mut self) -> Result<(), Error> {
         let Some(process) = &self.process else {
             return Ok(());
         };

@@ -1,8 +1,9 @@
 //! A Postgres with nothing in it.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use poolwright_embedded::{Options, Server};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
+use tempfile::TempDir;
 use url::Url;
 
 /// The variable that names a server to use instead of an embedded one.
@@ -23,7 +24,16 @@ pub struct TestServer {
 #[derive(Debug)]
 enum Place {
     Embedded(Server),
-    Given { url: Url, suffix: String },
+    /// With data that outlive it. The folder is removed after the server, which is dropped first.
+    Lasting {
+        server: Server,
+        options: Options,
+        _folder: TempDir,
+    },
+    Given {
+        url: Url,
+        suffix: String,
+    },
 }
 
 impl TestServer {
@@ -54,11 +64,46 @@ impl TestServer {
         })
     }
 
+    /// An embedded server that can be away for a while: see [`TestServer::down`].
+    pub async fn lasting() -> Result<Self> {
+        let folder = TempDir::new()?;
+        let options = Options::development(folder.path().join("postgres"));
+        Ok(Self {
+            place: Place::Lasting {
+                server: Server::start(options.clone()).await?,
+                options,
+                _folder: folder,
+            },
+        })
+    }
+
+    /// Stops a [`TestServer::lasting`] server as an operator does: every session ends at once.
+    pub async fn down(&mut self) -> Result<()> {
+        match &mut self.place {
+            Place::Lasting { server, .. } => Ok(server.halt().await?),
+            _ => bail!("only a lasting server can be away"),
+        }
+    }
+
+    /// Starts it again, with its data and on its port.
+    pub async fn up(&mut self) -> Result<()> {
+        let Place::Lasting {
+            server, options, ..
+        } = &mut self.place
+        else {
+            bail!("only a lasting server can come back");
+        };
+        let port = server.port();
+        *server = Server::start(options.clone()).await?;
+        ensure!(server.port() == port, "somebody took the port {port}");
+        Ok(())
+    }
+
     /// What the database or role `wanted` is called on this server.
     #[must_use]
     pub fn name(&self, wanted: &str) -> String {
         match &self.place {
-            Place::Embedded(_) => wanted.to_owned(),
+            Place::Embedded(_) | Place::Lasting { .. } => wanted.to_owned(),
             Place::Given { suffix, .. } => format!("{wanted}_{suffix}"),
         }
     }
@@ -66,7 +111,7 @@ impl TestServer {
     /// The superuser's URL of the database that is there from the start.
     pub fn admin_url(&self) -> Result<String> {
         match &self.place {
-            Place::Embedded(server) => Ok(server.url("postgres")),
+            Place::Embedded(server) | Place::Lasting { server, .. } => Ok(server.url("postgres")),
             Place::Given { url, .. } => Ok(url.to_string()),
         }
     }
@@ -117,7 +162,7 @@ impl TestServer {
     /// Stops an embedded server; on a given one, drops the databases and roles of this test.
     pub async fn stop(self) -> Result<()> {
         match self.place {
-            Place::Embedded(server) => Ok(server.stop().await?),
+            Place::Embedded(server) | Place::Lasting { server, .. } => Ok(server.stop().await?),
             Place::Given { url, suffix } => clean(url.as_str(), &suffix).await,
         }
     }

@@ -26,16 +26,7 @@ impl Ledger {
     /// Waits until every order is shipped, then fails if a step ran twice or not at all. Answers with the number
     /// of orders.
     pub async fn settled(&mut self, limit: Duration) -> Result<i64> {
-        wait_until("every order is shipped", limit, async || {
-            match self
-                .count("SELECT count(*) FROM orders WHERE status <> 'shipped'")
-                .await
-            {
-                Ok(0) => Seen::Yes(()),
-                open => Seen::NotYet(open),
-            }
-        })
-        .await?;
+        self.shipped(limit).await?;
         let uneven: Vec<(String, String, i64)> = sqlx::query_as(
             "SELECT orders.id::text, steps.step, count(effects.id)
              FROM orders CROSS JOIN (VALUES ('reserve'), ('charge'), ('ship')) AS steps (step)
@@ -46,6 +37,46 @@ impl Ledger {
         .await?;
         ensure!(uneven.is_empty(), "steps that did not run once: {uneven:?}");
         self.count("SELECT count(*) FROM orders").await
+    }
+
+    /// Waits until every order is shipped, then fails unless every step ran, and again at most as often as another process
+    /// had to take the order over. Answers with how many steps ran twice.
+    pub async fn settled_after_interruptions(&mut self, limit: Duration) -> Result<i64> {
+        self.shipped(limit).await?;
+        let uneven: Vec<(String, i64, i64, i64)> = sqlx::query_as(
+            "SELECT order_id::text, count(DISTINCT step), count(*) - count(DISTINCT step), count(DISTINCT pid)
+             FROM effects GROUP BY 1
+             HAVING count(DISTINCT step) <> 3 OR count(*) - 3 > count(DISTINCT pid) - 1",
+        )
+        .fetch_all(&mut self.desk)
+        .await?;
+        ensure!(
+            uneven.is_empty(),
+            "orders with (steps, repeats, processes): {uneven:?}"
+        );
+        let without = "SELECT count(*) FROM orders WHERE id NOT IN (SELECT order_id FROM effects)";
+        ensure!(self.count(without).await? == 0, "an order without a step");
+        let repeats = "SELECT count(*) - count(DISTINCT (order_id, step)) FROM effects";
+        self.count(repeats).await
+    }
+
+    /// Every process that ran a step.
+    pub async fn processes(&mut self) -> Result<Vec<i32>> {
+        let pids = sqlx::query_scalar("SELECT DISTINCT pid FROM effects");
+        Ok(pids.fetch_all(&mut self.desk).await?)
+    }
+
+    async fn shipped(&mut self, limit: Duration) -> Result<()> {
+        wait_until("every order is shipped", limit, async || {
+            match self
+                .count("SELECT count(*) FROM orders WHERE status <> 'shipped'")
+                .await
+            {
+                Ok(0) => Seen::Yes(()),
+                open => Seen::NotYet(open),
+            }
+        })
+        .await
     }
 
     /// Fails if two processes worked under one executor id at the same time: if, between the first and the last step of

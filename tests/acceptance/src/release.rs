@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
 use crate::{Setup, Stack};
 
@@ -28,21 +28,9 @@ impl Setup {
     /// Runs in a copy of the application, whose program can be replaced by [`Setup::release`] and whose workers
     /// have `ready_timeout` to boot and again to become ready.
     pub fn releasable(self, ready_timeout: &str) -> Result<Self> {
-        let setup = self.dotenv("")?;
-        let file = setup.directory()?.join("poolwright.toml");
-        let manifest = fs::read_to_string(&file)?;
-        let lines = manifest.lines().map(|line| {
-            if line.starts_with("command = ") {
-                format!("command = [\"./{PROGRAM}\"]")
-            } else if line.starts_with("ready_timeout = ") {
-                format!("ready_timeout = \"{ready_timeout}\"")
-            } else {
-                line.to_owned()
-            }
-        });
-        let changed = lines.collect::<Vec<_>>().join("\n");
-        ensure!(changed.contains(PROGRAM), "no command in {manifest}");
-        fs::write(&file, changed)?;
+        let setup = self
+            .declaring("command", &format!("[\"./{PROGRAM}\"]"))?
+            .declaring("ready_timeout", &format!("{ready_timeout:?}"))?;
         setup.release(Release::Good)?;
         Ok(setup)
     }

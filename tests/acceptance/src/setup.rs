@@ -1,9 +1,10 @@
 //! Everything a fleet needs before it runs: a server, a port, an environment, directories.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use poolwright_testkit::{TestServer, built, ports};
 use tempfile::TempDir;
 
@@ -96,6 +97,28 @@ impl Setup {
     pub fn dotenv(mut self, text: &str) -> Result<Self> {
         self.copy = Some(Copy::with_dotenv(self.stack, text)?);
         Ok(self)
+    }
+
+    /// Runs in a copy of the application's directory, whose manifest says `key = value` (in TOML) of the app where it said
+    /// something else.
+    pub fn declaring(self, key: &str, value: &str) -> Result<Self> {
+        let setup = match self.copy {
+            Some(_) => self,
+            None => self.dotenv("")?,
+        };
+        let file = setup.directory()?.join("poolwright.toml");
+        let manifest = fs::read_to_string(&file)?;
+        let said = format!("{key} = ");
+        ensure!(
+            manifest.contains(&format!("\n{said}")),
+            "no {key} in {manifest}"
+        );
+        let lines = manifest.lines().map(|line| match line.starts_with(&said) {
+            true => format!("{said}{value}"),
+            false => line.to_owned(),
+        });
+        fs::write(&file, lines.collect::<Vec<_>>().join("\n"))?;
+        Ok(setup)
     }
 
     /// The application's directory.

@@ -130,7 +130,7 @@ async fn scaling_under_load_loses_no_request_and_no_workflow_and_a_plan_that_doe
 }
 
 /// Samples with the limits of so many workers.
-async fn watch(cell: Cell, setup: &Setup, workers: usize) -> Result<Sampler> {
+pub(crate) async fn watch(cell: Cell, setup: &Setup, workers: usize) -> Result<Sampler> {
     let mut names = declared(workers, 3, 3);
     names.extend(overhead(cell, setup).await?);
     Sampler::start(
@@ -143,7 +143,12 @@ async fn watch(cell: Cell, setup: &Setup, workers: usize) -> Result<Sampler> {
 
 /// No pool had more than its number, and there was no session that no pool accounts for: together that is the
 /// bound.
-async fn within_bound(seen: &Report, cell: Cell, setup: &Setup, workers: usize) -> Result<()> {
+pub(crate) async fn within_bound(
+    seen: &Report,
+    cell: Cell,
+    setup: &Setup,
+    workers: usize,
+) -> Result<()> {
     ensure!(seen.violations.is_empty(), "{:#?}", seen.violations);
     let mut known = declared(workers, 3, 3);
     known.extend(overhead(cell, setup).await?);
