@@ -45,6 +45,12 @@ pub(crate) fn of(event: &Event) -> Vec<News<'_>> {
             of,
             format!("said on the channel what is no message: {error}"),
         ),
+        Event::Stranger { slot: of, pid } => slot(
+            of,
+            format!(
+                "process {pid} spoke for it by sd_notify and is none of its own, so that does not count"
+            ),
+        ),
         Event::OutputDropped { slot: of, lines } => slot(
             of,
             format!("{lines} lines of output were dropped, nobody took them in time"),

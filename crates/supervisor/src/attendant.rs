@@ -8,14 +8,14 @@ use crate::event::{Event, LAST_WORDS, MAX_OUTPUT_LINE, Stream};
 use crate::lines::BoundedLines;
 use crate::listener::Held;
 use crate::memory;
+use crate::notify::{Heard, NotifySocket};
 use crate::probe;
 use crate::shim;
 use crate::spawner::Spawner;
-use crate::spec::AppSpec;
+use crate::spec::{AppSpec, FleetSpec};
 use command_fds::{CommandFdExt, FdMapping};
 use poolwright_topology::channel::{self, ChannelError, FromWorker, ToWorker};
-use poolwright_topology::handover::{Exit, WorkerEvent, WorkerId};
-use poolwright_topology::tag::SlotId;
+use poolwright_topology::handover::{Exit, Readiness, WorkerEvent, WorkerId};
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -47,6 +47,10 @@ pub(crate) enum Told {
     BadLine(ChannelError),
     /// Lines of output that the caller has not been told of to the worker's end.
     OutputDropped(u64),
+    /// What the program says it is doing.
+    Status(String),
+    /// The first process that is not of the worker's and spoke for it.
+    Stranger(i32),
 }
 
 /// Where an attendant's news go.
@@ -76,7 +80,7 @@ impl Worker {
     /// Not cancel safe: a worker that was started is killed.
     pub(crate) async fn start(
         spawner: &Spawner,
-        shim: &[OsString],
+        fleet: &FleetSpec,
         app: &AppSpec,
         worker: &WorkerId,
         held: Option<&Held>,
@@ -86,7 +90,19 @@ impl Worker {
         ours.set_nonblocking(true)?;
         let (from_worker, to_worker) = UnixStream::from_std(ours)?.into_split();
         let listener = held.map(Held::hand_down).transpose()?;
-        let command = command(shim, app, &worker.slot, listener, theirs.into())?;
+        let notify = (app.ready == Readiness::Notify)
+            .then(|| NotifySocket::bind(&fleet.state_dir, worker))
+            .transpose()?;
+        let mut command = command(&fleet.shim, app)?;
+        let notified = notify.as_ref().map(NotifySocket::path);
+        environment::apply(
+            &mut command,
+            app,
+            &worker.slot,
+            listener.is_some(),
+            notified,
+        );
+        hand_down(&mut command, listener, theirs.into())?;
         let before = memory::Before::now();
         let child = spawner.spawn(command).await?;
         let pid = child
@@ -106,9 +122,13 @@ impl Worker {
             killed: Arc::clone(&killed),
             before,
         };
-        let probed = app.probed_port().map(|port| (pid, port));
+        let sign = match (app.probed_port(), notify, group) {
+            (Some(port), _, _) => Sign::Listens { group: pid, port },
+            (None, Some(socket), Some(group)) => Sign::Notifies { group, socket },
+            _ => Sign::Channel,
+        };
         let attendant = Arc::new(attendant);
-        tokio::spawn(attend(attendant, child, group, from_worker, probed));
+        tokio::spawn(attend(attendant, child, group, from_worker, sign));
         Ok(Self {
             pid,
             group,
@@ -155,13 +175,7 @@ fn signal_group(group: Option<Pid>, signal: Signal) {
     }
 }
 
-fn command(
-    shim: &[OsString],
-    app: &AppSpec,
-    slot: &SlotId,
-    listener: Option<OwnedFd>,
-    channel: OwnedFd,
-) -> io::Result<Command> {
+fn command(shim: &[OsString], app: &AppSpec) -> io::Result<Command> {
     let (program, args) = shim
         .split_first()
         .ok_or_else(|| io::Error::other("the shim's command line is empty"))?;
@@ -177,7 +191,10 @@ fn command(
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    environment::apply(&mut command, app, slot, listener.is_some());
+    Ok(command)
+}
+
+fn hand_down(command: &mut Command, listener: Option<OwnedFd>, channel: OwnedFd) -> io::Result<()> {
     let mut handed_down = vec![FdMapping {
         parent_fd: channel,
         child_fd: CHANNEL_FD,
@@ -187,7 +204,17 @@ fn command(
         child_fd: LISTENER_FD,
     }));
     command.fd_mappings(handed_down).map_err(io::Error::other)?;
-    Ok(command)
+    Ok(())
+}
+
+/// By what a worker is seen to serve.
+enum Sign {
+    /// It says so on its channel, and nothing else counts.
+    Channel,
+    /// A process of the group listens on the port.
+    Listens { group: u32, port: u16 },
+    /// A process of the group says so on the socket.
+    Notifies { group: Pid, socket: NotifySocket },
 }
 
 struct Attendant {
@@ -199,13 +226,13 @@ struct Attendant {
     before: memory::Before,
 }
 
-/// From a worker's start to its end; `probed` is the process group and the port to be seen listening.
+/// From a worker's start to its end.
 async fn attend(
     attendant: Arc<Attendant>,
     mut child: Child,
     group: Option<Pid>,
     from_worker: OwnedReadHalf,
-    probed: Option<(u32, u16)>,
+    sign: Sign,
 ) {
     let pid = child.id();
     let mut readers = JoinSet::new();
@@ -218,7 +245,7 @@ async fn attend(
     }
     let status = tokio::select! {
         status = child.wait() => status,
-        () = tell_when_listening(&attendant, probed) => child.wait().await,
+        () = watch_for(&attendant, sign) => child.wait().await,
     };
     // What the worker started and left behind has no slot to be in.
     signal_group(group, Signal::KILL);
@@ -247,12 +274,42 @@ fn how(status: ExitStatus) -> Exit {
     }
 }
 
-async fn tell_when_listening(attendant: &Attendant, probed: Option<(u32, u16)>) {
-    match probed {
-        Some((group, port)) => probe::listens(group, port).await,
-        None => std::future::pending().await,
+/// Looks for the sign as long as it makes sense; waits for ever when there is none to look for.
+async fn watch_for(attendant: &Attendant, sign: Sign) {
+    match sign {
+        Sign::Channel => std::future::pending().await,
+        Sign::Listens { group, port } => {
+            probe::listens(group, port).await;
+            attendant.tell(Told::Happened(WorkerEvent::SeenReady)).await;
+        }
+        Sign::Notifies { group, socket } => listen_to(attendant, group, &socket).await,
     }
-    attendant.tell(Told::Happened(WorkerEvent::SeenReady)).await;
+}
+
+async fn listen_to(attendant: &Attendant, group: Pid, socket: &NotifySocket) {
+    let mut met = false;
+    // A socket that cannot be read is one on which nothing is heard any more.
+    while let Ok(heard) = socket.heard(group).await {
+        let notice = match heard {
+            Heard::Own(notice) => notice,
+            Heard::Stranger(pid) => {
+                if !std::mem::replace(&mut met, true) {
+                    attendant.tell(Told::Stranger(pid)).await;
+                }
+                continue;
+            }
+        };
+        if let Some(status) = notice.status {
+            attendant.tell(Told::Status(status)).await;
+        }
+        if notice.ready {
+            attendant.tell(Told::Happened(WorkerEvent::SeenReady)).await;
+        }
+        if notice.stopping {
+            let draining = WorkerEvent::Said(FromWorker::Draining);
+            attendant.tell(Told::Happened(draining)).await;
+        }
+    }
 }
 
 async fn read_channel(attendant: Arc<Attendant>, from_worker: OwnedReadHalf) {

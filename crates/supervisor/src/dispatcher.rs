@@ -360,7 +360,7 @@ impl Dispatcher {
         };
         let held = self.held.get(&app.name);
         let ears = self.ears.clone();
-        match Worker::start(&self.spawner, &self.spec.shim, app, id, held, ears).await {
+        match Worker::start(&self.spawner, &self.spec, app, id, held, ears).await {
             Ok(worker) => {
                 self.outbox.push_back(Event::Spawned {
                     slot: slot.clone(),
@@ -420,6 +420,16 @@ impl Dispatcher {
             }
             Told::OutputDropped(lines) => {
                 self.outbox.push_back(Event::OutputDropped { slot, lines });
+                return;
+            }
+            Told::Status(words) => {
+                if let Some(process) = self.roster.process(&worker) {
+                    process.status = Some(words);
+                }
+                return;
+            }
+            Told::Stranger(pid) => {
+                self.outbox_unless_full(Event::Stranger { slot, pid });
                 return;
             }
             Told::Happened(event) => event,
@@ -668,11 +678,10 @@ fn refuse(answers: &Answers, reason: String) {
 fn readiness_can_be_seen(app: &AppSpec) -> Result<(), Error> {
     let app_name = || app.name.clone();
     match app.ready {
-        Readiness::Notify => Err(Error::NotifyUnsupported { app: app_name() }),
         Readiness::Listening if matches!(app.probed_port(), None | Some(0)) => {
             Err(Error::NothingToSee { app: app_name() })
         }
-        Readiness::Channel | Readiness::Listening => Ok(()),
+        Readiness::Channel | Readiness::Notify | Readiness::Listening => Ok(()),
     }
 }
 

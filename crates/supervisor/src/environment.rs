@@ -6,6 +6,7 @@
 use crate::spec::AppSpec;
 use poolwright_topology::handover::Readiness;
 use poolwright_topology::tag::SlotId;
+use std::path::Path;
 use std::process::Command;
 
 /// The descriptor of the held listening socket: the first that `LISTEN_FDS` can mean.
@@ -31,7 +32,15 @@ const FOREIGN: [&str; 9] = [
 /// Gives `command` the environment of a worker of `app` in `slot`.
 ///
 /// `LISTEN_PID` is missing here: only the process itself knows it ([`crate::shim`]).
-pub(crate) fn apply(command: &mut Command, app: &AppSpec, slot: &SlotId, held: bool) {
+///
+/// `notify` is the socket to say `READY=1` on, where the app is ready by that.
+pub(crate) fn apply(
+    command: &mut Command,
+    app: &AppSpec,
+    slot: &SlotId,
+    held: bool,
+    notify: Option<&Path>,
+) {
     for name in FOREIGN {
         command.env_remove(name);
     }
@@ -43,6 +52,9 @@ pub(crate) fn apply(command: &mut Command, app: &AppSpec, slot: &SlotId, held: b
     command.envs(of_slot(app, slot));
     if held {
         command.env("LISTEN_FDS", "1");
+    }
+    if let Some(notify) = notify {
+        command.env("NOTIFY_SOCKET", notify);
     }
 }
 
@@ -95,7 +107,7 @@ mod tests {
     /// `Some(None)`: removed from what surrounds the supervisor.
     fn variable(app: &AppSpec, name: &str) -> Option<Option<String>> {
         let mut command = Command::new("true");
-        apply(&mut command, app, &"web-2".parse().unwrap(), true);
+        apply(&mut command, app, &"web-2".parse().unwrap(), true, None);
         command
             .get_envs()
             .find(|(found, _)| *found == OsStr::new(name))

@@ -60,14 +60,6 @@ pub enum Error {
         /// Whose it should be.
         expected: u32,
     },
-    /// A way of being ready that this version does not see.
-    #[error(
-        "the app {app} has ready = \"notify\", which this version does not support; expected \"channel\" or \"listening\""
-    )]
-    NotifyUnsupported {
-        /// The app.
-        app: Name,
-    },
     /// A program that shall be seen listening, nobody says where.
     #[error(
         "the app {app} has ready = \"listening\" and no port to listen on, expected `listen` with a port other than 0"

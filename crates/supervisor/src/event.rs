@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 /// Something that happened in the fleet.
 ///
 /// None is lost but those of the workers' own making ([`Event::Output`], which is counted,
-/// [`Event::Gauges`], [`Event::BadLine`] and [`Event::Started`]), and those only to a caller that is too slow.
+/// [`Event::Gauges`], [`Event::BadLine`], [`Event::Stranger`] and [`Event::Started`]), and those only to a caller that is too slow.
 /// They come in the order in which things happened, but for [`Event::Output`]: a worker's lines are
 /// in order among themselves, and all of them come before its [`Event::Exited`].
 #[derive(Debug, Clone, PartialEq)]
@@ -63,6 +63,14 @@ pub enum Event {
         slot: SlotId,
         /// What was wrong with it, in words.
         error: String,
+    },
+    /// A process that is not of the worker's process group wrote to its `NOTIFY_SOCKET`. It does not count.
+    /// Told once of each worker.
+    Stranger {
+        /// The slot.
+        slot: SlotId,
+        /// The process.
+        pid: i32,
     },
     /// A worker wrote a line.
     Output {

@@ -27,10 +27,12 @@
 //! | `environment` | the variables of a worker |
 //! | `listener` | the sockets that are held through everything |
 //! | `memory` | whether the kernel killed a worker because memory had run out |
+//! | `notify` | hearing that a foreign program serves, by `sd_notify` |
 //! | `probe` | seeing that a foreign program listens |
+//! | `private` | places for sockets that are nobody else's |
 //!
 //! Linux first: that no worker outlives its supervisor rests on `PR_SET_PDEATHSIG` ([`shim`]),
-//! and seeing a program listen on `/proc` (`probe`).
+//! seeing a program listen on `/proc` (`probe`), and knowing who sent a datagram on `SO_PASSCRED` (`notify`).
 
 mod attendant;
 pub mod backends;
@@ -42,6 +44,8 @@ pub mod event;
 mod lines;
 mod listener;
 mod memory;
+mod notify;
+mod private;
 mod probe;
 mod requests;
 mod roster;

@@ -32,6 +32,8 @@ pub(crate) struct Process {
     pub(crate) worker: Worker,
     pub(crate) executor_id: Option<String>,
     pub(crate) gauges: BTreeMap<String, Gauge>,
+    /// What it says it is doing.
+    pub(crate) status: Option<String>,
     generation: u32,
 }
 
@@ -70,6 +72,7 @@ impl Roster {
                 worker,
                 executor_id: None,
                 gauges: BTreeMap::new(),
+                status: None,
                 generation,
             },
         );
@@ -135,6 +138,7 @@ impl Roster {
                 .and_then(|p| p.executor_id.clone())
                 .filter(|_| executor),
             pools,
+            says: process.and_then(|p| p.status.clone()),
             gauges: process.map(|p| p.gauges.clone()).unwrap_or_default(),
         })
     }

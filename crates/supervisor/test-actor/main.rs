@@ -2,9 +2,15 @@
 //! (The workers are shell scripts, so that nothing of this crate is on their side of the channel.)
 
 use poolwright_supervisor::{AppSpec, FleetSpec, NoBackends, Policy, Readiness, Supervisor, shim};
+use rustix::cmsg_space;
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use socket2::{Domain, Socket, Type};
 use std::ffi::OsString;
+use std::io::{self, IoSlice, Read};
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +26,7 @@ fn main() -> ExitCode {
         }
         Some("supervise") => supervise(args),
         Some("listen") => listen(),
+        Some("notify") => notify(args.next().unwrap_or_default()),
         _ => {
             say(&format!("no such role: {}", role.display()));
             ExitCode::FAILURE
@@ -46,6 +53,34 @@ fn listen() -> ExitCode {
                 return ExitCode::FAILURE;
             }
         },
+        Err(error) => {
+            say(&error.to_string());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What `systemd-notify` does: says the words on `NOTIFY_SOCKET`, and stays until they have been heard.
+fn notify(words: OsString) -> ExitCode {
+    let said = std::env::var_os("NOTIFY_SOCKET")
+        .ok_or_else(|| io::Error::other("no NOTIFY_SOCKET"))
+        .and_then(|path| {
+            let socket = UnixDatagram::unbound()?;
+            socket.connect(path)?;
+            socket.send(words.as_encoded_bytes())?;
+            let (mut ours, theirs) = UnixStream::pair()?;
+            let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(1))];
+            let mut control = SendAncillaryBuffer::new(&mut space);
+            let descriptors = [theirs.as_fd()];
+            control.push(SendAncillaryMessage::ScmRights(&descriptors));
+            let barrier = [IoSlice::new(b"BARRIER=1")];
+            sendmsg(&socket, &barrier, &mut control, SendFlags::empty())?;
+            drop(theirs);
+            // Ends when the other side has let go of what it was sent.
+            ours.read_to_end(&mut Vec::new())
+        });
+    match said {
+        Ok(_) => ExitCode::SUCCESS,
         Err(error) => {
             say(&error.to_string());
             ExitCode::FAILURE

@@ -32,7 +32,13 @@ impl Status {
         }
         let heads = ["slot", "state", "pid", "executor", "restarts", "pools"];
         let mut rows = vec![heads.map(str::to_owned).to_vec()];
-        for slot in status.apps.iter().flat_map(|app| &app.slots) {
+        // A column that few programs fill stands only where one does.
+        let slots = || status.apps.iter().flat_map(|app| &app.slots);
+        let talkative = slots().any(|slot| slot.says.is_some());
+        if talkative && let Some(heads) = rows.first_mut() {
+            heads.push("says".to_owned());
+        }
+        for slot in slots() {
             let pools: Vec<String> = slot
                 .pools
                 .iter()
@@ -49,6 +55,9 @@ impl Status {
                 slot.restarts.to_string(),
                 pools.join(", "),
             ]);
+            if talkative && let Some(row) = rows.last_mut() {
+                row.push(slot.says.clone().unwrap_or_default());
+            }
         }
         anstream::println!("{}", style::table(rows, &[2, 4]));
         Ok(Exit::Success)

@@ -177,6 +177,9 @@ pub struct SlotStatus {
     pub last_failure: Option<String>,
     /// The executor id that its worker reported; none where no pool belongs to an executor.
     pub executor_id: Option<String>,
+    /// What its worker says it is doing (`STATUS=` of `sd_notify`), if it says anything.
+    #[serde(default)]
+    pub says: Option<String>,
     /// The declared maximum of each pool, by name.
     pub pools: BTreeMap<String, u32>,
     /// The state of each pool as its worker last reported it, by name.

@@ -10,6 +10,8 @@ mod handover;
 #[cfg(test)]
 mod life;
 #[cfg(test)]
+mod notify;
+#[cfg(test)]
 mod postgres;
 #[cfg(test)]
 mod run;
