@@ -202,7 +202,9 @@ fn unreachable(failure: Failure) -> Unreachable {
 fn in_words(failure: &Failure) -> String {
     match failure {
         Failure::Said { message, .. } => message.clone(),
-        Failure::Declaration { file, .. } => format!("{} is wrong", file.display()),
+        Failure::Declaration { file, .. } | Failure::Ecosystem { file, .. } => {
+            format!("{} is wrong", file.display())
+        }
         Failure::Source { doing, source } => {
             let mut words = doing.clone();
             let mut cause: Option<&dyn Error> = Some(source.as_ref());

@@ -22,7 +22,7 @@ pub(crate) struct Arguments {
 /// Which fleet is meant.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Place {
-    /// The manifest [default: poolwright.toml here or in a folder above]
+    /// The manifest [default: poolwright.toml here or in a folder above, else ecosystem.config.cjs]
     #[arg(
         long,
         short,
@@ -31,6 +31,14 @@ pub(crate) struct Place {
         env = "POOLWRIGHT_FILE"
     )]
     pub(crate) file: Option<PathBuf>,
+    /// Lay env_<NAME> of an ecosystem file over its env, as `pm2 start --env` does
+    #[arg(
+        long = "env",
+        global = true,
+        value_name = "NAME",
+        env = "POOLWRIGHT_ENV"
+    )]
+    pub(crate) profile: Option<String>,
     /// Folder of the control socket and the embedded server [default: .poolwright beside the manifest]
     #[arg(long, global = true, value_name = "PATH", env = "POOLWRIGHT_STATE_DIR")]
     pub(crate) state_dir: Option<PathBuf>,

@@ -3,7 +3,7 @@
 use crate::exit_codes::Exit;
 use crate::style;
 use miette::{GraphicalReportHandler, LabeledSpan, MietteDiagnostic, NamedSource, Report};
-use poolwright_topology::declare::Mistake;
+use poolwright_topology::declare::{Mistake, Placed};
 use std::error::Error;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -16,6 +16,11 @@ pub(crate) enum Failure {
         file: PathBuf,
         text: String,
         mistakes: Vec<Mistake>,
+    },
+    /// An ecosystem file or the environment is wrong.
+    Ecosystem {
+        file: PathBuf,
+        mistakes: Vec<Placed>,
     },
     /// Anything that is said in one sentence, with its exit code.
     Said { exit: Exit, message: String },
@@ -67,6 +72,13 @@ impl Failure {
                 report_mistakes(file, text, mistakes);
                 Exit::Declaration
             }
+            Self::Ecosystem { file, mistakes } => {
+                announce_mistakes(file, mistakes.len());
+                for mistake in mistakes {
+                    anstream::eprintln!("  {}: {mistake}", file.display());
+                }
+                Exit::Declaration
+            }
             Self::Said { exit, message } => {
                 anstream::eprintln!(
                     "{}error{}: {message}",
@@ -95,9 +107,9 @@ impl Failure {
     }
 }
 
-/// All mistakes at once: one line each, and on a terminal the places in the file as well.
-fn report_mistakes(file: &Path, text: &str, mistakes: &[Mistake]) {
-    let count = match mistakes.len() {
+/// The line above all mistakes. How many there are, in words.
+fn announce_mistakes(file: &Path, number: usize) -> String {
+    let count = match number {
         1 => "1 mistake".to_owned(),
         n => format!("{n} mistakes"),
     };
@@ -108,6 +120,12 @@ fn report_mistakes(file: &Path, text: &str, mistakes: &[Mistake]) {
         bad.render_reset(),
         file.display()
     );
+    count
+}
+
+/// All mistakes at once: one line each, and on a terminal the places in the file as well.
+fn report_mistakes(file: &Path, text: &str, mistakes: &[Mistake]) {
+    let count = announce_mistakes(file, mistakes.len());
     for mistake in mistakes {
         let (line, column) = position(text, mistake.span.start);
         anstream::eprintln!("  {}:{line}:{column}: {mistake}", file.display());

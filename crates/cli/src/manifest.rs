@@ -1,19 +1,33 @@
-//! Finding and reading the manifest.
+//! Finding and reading the manifest: `poolwright.toml` or, where there is none, PM2's ecosystem file.
+//!
+//! A `poolwright.toml` in any folder above wins over an ecosystem file beside: who wrote one means it.
 
 use crate::cli::Place;
+use crate::ecosystem::{self, Evaluated};
 use crate::environment::Environment;
 use crate::failure::Failure;
-use poolwright_topology::declare::{Topology, declare};
+use crate::style::{self, paint};
+use poolwright_topology::declare::{Ecosystem, Surroundings, Topology, declare};
 use std::path::{Path, PathBuf};
 
 /// The manifest's name.
 const NAME: &str = "poolwright.toml";
+
+/// What PM2 looks for, in the order in which it is looked for here. (PM2 reads YAML as well.)
+const ECOSYSTEM: [&str; 4] = [
+    "ecosystem.config.cjs",
+    "ecosystem.config.js",
+    "ecosystem.config.mjs",
+    "ecosystem.json",
+];
 
 /// Where a fleet is declared, and where its state is kept.
 #[derive(Debug, Clone)]
 pub(crate) struct Located {
     /// The manifest.
     pub(crate) file: PathBuf,
+    /// Which `env_<profile>` of an ecosystem file is meant.
+    pub(crate) profile: Option<String>,
     /// Its folder: relative paths in it start here.
     pub(crate) folder: PathBuf,
     /// Control socket and embedded server.
@@ -32,18 +46,18 @@ pub(crate) struct Declared {
 pub(crate) fn locate(place: &Place) -> Result<Located, Failure> {
     let here = std::env::current_dir().map_err(Failure::source("finding the working directory"))?;
     let file = match &place.file {
-        Some(file) if file.is_dir() => here.join(file).join(NAME),
+        Some(given) if given.is_dir() => {
+            let folder = here.join(given);
+            nearest(&[&folder]).unwrap_or_else(|| folder.join(NAME))
+        }
         Some(file) => here.join(file),
-        None => here
-            .ancestors()
-            .map(|folder| folder.join(NAME))
-            .find(|file| file.is_file())
-            .ok_or_else(|| {
-                Failure::declaration(format!(
-                    "no {NAME} in {} or above; write one, or name it with --file",
-                    here.display()
-                ))
-            })?,
+        None => nearest(&here.ancestors().collect::<Vec<_>>()).ok_or_else(|| {
+            Failure::declaration(format!(
+                "no {NAME} in {} or above, and no {}; write one, or name it with --file",
+                here.display(),
+                ECOSYSTEM.join(", ")
+            ))
+        })?,
     };
     let file = file.canonicalize().map_err(|source| {
         Failure::declaration(format!("cannot read {}: {source}", file.display()))
@@ -57,28 +71,73 @@ pub(crate) fn locate(place: &Place) -> Result<Located, Failure> {
     };
     Ok(Located {
         file,
+        profile: place.profile.clone(),
         folder,
         state_dir,
     })
 }
 
-/// Reads and validates the manifest against the environment.
+/// The manifest in the first of the folders that has one, else the ecosystem file in the first that has one.
+fn nearest(folders: &[&Path]) -> Option<PathBuf> {
+    let all = |names: &[&str]| {
+        let files = folders
+            .iter()
+            .flat_map(|folder| names.iter().map(|name| folder.join(name)));
+        files.into_iter().find(|file| file.is_file())
+    };
+    all(&[NAME]).or_else(|| all(&ECOSYSTEM))
+}
+
+/// Reads and validates the manifest against the environment. An ecosystem file is evaluated: it is a program.
 pub(crate) fn read(located: Located, environment: Environment) -> Result<Declared, Failure> {
+    let topology = match located.file.extension().and_then(|end| end.to_str()) {
+        Some("js" | "cjs" | "mjs" | "json") => read_ecosystem(&located, &environment)?,
+        _ => read_toml(&located, &environment)?,
+    };
+    Ok(Declared {
+        located,
+        environment,
+        topology,
+    })
+}
+
+fn read_toml(located: &Located, environment: &Environment) -> Result<Topology, Failure> {
     let text = std::fs::read_to_string(&located.file).map_err(|source| {
         Failure::declaration(format!("cannot read {}: {source}", located.file.display()))
     })?;
-    match declare(&text, &|name| environment.get(name)) {
-        Ok(topology) => Ok(Declared {
-            located,
-            environment,
-            topology,
-        }),
-        Err(mistakes) => Err(Failure::Declaration {
-            file: shown(&located.file),
-            text,
-            mistakes,
-        }),
+    let file = shown(&located.file);
+    if let Some(profile) = &located.profile {
+        return Err(Failure::declaration(format!(
+            "found --env {profile} and {}, expected it with an ecosystem file, which may have an env_{profile}",
+            file.display()
+        )));
     }
+    declare(&text, &|name| environment.get(name)).map_err(|mistakes| Failure::Declaration {
+        file,
+        text,
+        mistakes,
+    })
+}
+
+fn read_ecosystem(located: &Located, environment: &Environment) -> Result<Topology, Failure> {
+    let Evaluated { exported, cpus } = ecosystem::evaluate(&located.file)?;
+    let around = Surroundings {
+        cpus,
+        profile: located.profile.as_deref(),
+        env: &|name| environment.get(name),
+        exists: &|path| located.folder.join(path).is_file(),
+    };
+    let file = shown(&located.file);
+    let read = poolwright_topology::declare::ecosystem(&exported, &around);
+    let Ecosystem { topology, notes } = read.map_err(|mistakes| Failure::Ecosystem {
+        file: file.clone(),
+        mistakes,
+    })?;
+    for note in notes {
+        let warning = paint(style::WARN, "warning");
+        anstream::eprintln!("{warning}: {}: {note}", file.display());
+    }
+    Ok(topology)
 }
 
 /// The path as a person at this working directory would type it.

@@ -137,6 +137,101 @@ fn a_manifest_is_found_from_a_folder_below() {
         .code(0);
 }
 
+/// The same topology as [`MANIFEST`], as a PM2 project has it.
+const ECOSYSTEM: &str = r#"console.log('read');
+const pool = (name, url) => ({ max: { env: name, default: 3 }, url: { env: url } });
+module.exports = {
+	apps: [
+		{
+			name: 'web',
+			script: 'server.js',
+			instances: process.env.PM2_INSTANCES ?? 3,
+			env: { PORT: 3000 },
+			env_production: { PRISMA_POOL_MAX: 4 },
+			max_memory_restart: '300M',
+			poolwright: {
+				pools: {
+					prisma: pool('PRISMA_POOL_MAX', 'DATABASE_URL'),
+					dbos: { ...pool('DBOS_POOL_MAX', 'DBOS_SYSTEM_DATABASE_URL'), executor: true }
+				}
+			}
+		},
+		{ name: 'mailer', script: 'mailer.js' }
+	]
+};
+"#;
+
+/// A folder with an ecosystem file, and the command in it, with Node on its PATH.
+fn ecosystem(folder: &Path, text: &str, arguments: &[&str]) -> Command {
+    std::fs::write(folder.join("ecosystem.config.cjs"), text).unwrap();
+    poolwright(folder, arguments).env("PATH", std::env::var("PATH").unwrap())
+}
+
+#[test]
+fn a_pm2_project_needs_no_other_file_and_is_told_what_is_not_honoured() {
+    let folder = tempfile::tempdir().unwrap();
+    ecosystem(
+        folder.path(),
+        ECOSYSTEM,
+        &["plan", "--max-connections", "100"],
+    )
+    .assert()
+    .code(0)
+    .stdout_eq(file!["golden/plan-fits.txt"])
+    .stderr_eq(file!["golden/ecosystem-notes.txt"]);
+    let production = ["plan", "--max-connections", "100", "--env", "production"];
+    ecosystem(folder.path(), ECOSYSTEM, &production)
+        .env("PM2_INSTANCES", "2")
+        .assert()
+        .code(0)
+        .stdout_eq(file!["golden/plan-production.txt"]);
+}
+
+#[test]
+fn every_mistake_of_an_ecosystem_file_is_reported_at_once_and_exits_2() {
+    let folder = tempfile::tempdir().unwrap();
+    let wrong = ECOSYSTEM.replace("script: 'server.js'", "scripts: 'server.js'");
+    ecosystem(folder.path(), &wrong, &["plan", "--max-connections", "100"])
+        .env("PM2_INSTANCES", "three")
+        .env("DBOS_POOL_MAX", "1")
+        .env("DATABASE_URL", "mysql://app:s3cret@db/desk")
+        .assert()
+        .code(2)
+        .stdout_eq(str![])
+        .stderr_eq(file!["golden/ecosystem-mistakes.txt"]);
+}
+
+#[test]
+fn a_manifest_wins_over_an_ecosystem_file_and_knows_no_profiles() {
+    let project = Project::new(MANIFEST);
+    let plan = ["plan", "--max-connections", "100"];
+    ecosystem(project.0.path(), "throw new Error('read')", &plan)
+        .assert()
+        .code(0)
+        .stderr_eq(str![]);
+    project
+        .poolwright(&["plan", "--max-connections", "100", "--env", "production"])
+        .assert()
+        .code(2)
+        .stderr_eq(str![[r#"
+error: found --env production and poolwright.toml, expected it with an ecosystem file, which may have an env_production
+
+"#]]);
+}
+
+#[test]
+fn an_ecosystem_file_without_node_says_what_is_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    ecosystem(folder.path(), ECOSYSTEM, &["plan"])
+        .env("PATH", "/nowhere")
+        .assert()
+        .code(2)
+        .stderr_eq(str![[r#"
+error: [..]/ecosystem.config.cjs: cannot be read without node, and it cannot be run: [..]; expected Node on PATH, or a poolwright.toml
+
+"#]]);
+}
+
 #[test]
 fn status_and_stop_without_a_fleet_say_so_and_exit_1() {
     let project = Project::new(MANIFEST);

@@ -12,7 +12,7 @@ use crate::requests::Requests;
 use crate::roster::{Roster, unix_ms};
 use crate::signals::Signals;
 use crate::spawner::Spawner;
-use crate::spec::{AppSpec, FleetSpec};
+use crate::spec::{AppSpec, FleetSpec, StopSignal};
 use poolwright_topology::channel::{FromWorker, ToWorker};
 use poolwright_topology::handover::{
     self, Action, Failure, Fleet, How, Moment, Policy, Readiness, Refusal, RollEnd, RollNews, Seen,
@@ -300,7 +300,10 @@ impl Dispatcher {
                     process.worker.send(ToWorker::Launch);
                 }
             }
-            Action::Terminate(worker) => self.signal(&worker, Signal::TERM),
+            Action::Terminate(worker) => {
+                let signal = self.stop_signal(&worker);
+                self.signal(&worker, signal);
+            }
             Action::Kill(worker) => {
                 self.signal(&worker, Signal::KILL);
                 let slot = worker.slot;
@@ -378,6 +381,15 @@ impl Dispatcher {
     fn signal(&mut self, worker: &WorkerId, signal: Signal) {
         if let Some(process) = self.roster.process(worker) {
             process.worker.signal(signal);
+        }
+    }
+
+    fn stop_signal(&self, worker: &WorkerId) -> Signal {
+        let mut apps = self.spec.apps.iter();
+        let app = apps.find(|app| app.name == *worker.slot.app());
+        match app.map(|app| app.stop_signal).unwrap_or_default() {
+            StopSignal::Term => Signal::TERM,
+            StopSignal::Int => Signal::INT,
         }
     }
 

@@ -49,6 +49,9 @@ pub(crate) fn apply(
         command.env("PORT", address.port().to_string());
     }
     command.envs(app.env.iter().map(|(name, value)| (name, value)));
+    if let Some(name) = &app.instance_var {
+        command.env(name, slot.index().to_string());
+    }
     command.envs(of_slot(app, slot));
     if held {
         command.env("LISTEN_FDS", "1");
@@ -80,6 +83,7 @@ fn of_slot(app: &AppSpec, slot: &SlotId) -> [(&'static str, String); 9] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spec::StopSignal;
     use poolwright_topology::tag::Name;
     use std::collections::BTreeMap;
     use std::ffi::OsStr;
@@ -99,6 +103,8 @@ mod tests {
             ready,
             ready_timeout: Duration::from_secs(1),
             drain_timeout: Duration::from_secs(30),
+            stop_signal: StopSignal::Term,
+            instance_var: None,
             pools: BTreeMap::new(),
             executor: true,
         }
@@ -131,6 +137,15 @@ mod tests {
         for (name, value) in expected {
             assert_eq!(variable(&app, name), Some(Some(value.into())), "{name}");
         }
+    }
+
+    #[test]
+    fn the_number_of_the_slot_is_also_in_the_variable_of_the_apps_choice() {
+        let own = AppSpec {
+            instance_var: Some("INSTANCE".into()),
+            ..app(Readiness::Channel, &[("INSTANCE", "7")])
+        };
+        assert_eq!(variable(&own, "INSTANCE"), Some(Some("2".into())));
     }
 
     #[test]

@@ -61,4 +61,4 @@ pub use event::{Event, Outcome, StopReason, Stream};
 pub use poolwright_topology::handover::{
     Cause, Consequence, Exit, Failure, Policy, Readiness, RollEnd, RollNews, SlotState,
 };
-pub use spec::{AppSpec, FleetSpec};
+pub use spec::{AppSpec, FleetSpec, StopSignal};

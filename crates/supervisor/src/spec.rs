@@ -1,5 +1,6 @@
 //! What the caller wants: every number resolved, every variable read.
 
+pub use poolwright_topology::declare::StopSignal;
 use poolwright_topology::handover::{Policy, Readiness, SlotPlan};
 use poolwright_topology::tag::{Name, SlotId};
 use std::collections::BTreeMap;
@@ -45,6 +46,10 @@ pub struct AppSpec {
     pub ready_timeout: Duration,
     /// How long a worker may drain; it gets the number as `DRAIN_TIMEOUT_MS`.
     pub drain_timeout: Duration,
+    /// The signal that asks a worker to leave.
+    pub stop_signal: StopSignal,
+    /// A variable of the app's own choice that gets the number of the slot.
+    pub instance_var: Option<String>,
     /// The declared maximum of each pool, by name.
     pub pools: BTreeMap<String, u32>,
     /// Whether one of the pools belongs to a DBOS executor, so that the slot is an executor id.

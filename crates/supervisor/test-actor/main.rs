@@ -1,7 +1,9 @@
 //! What the tests run as processes of their own: the shim, and a supervisor to be signalled and killed.
 //! (The workers are shell scripts, so that nothing of this crate is on their side of the channel.)
 
-use poolwright_supervisor::{AppSpec, FleetSpec, NoBackends, Policy, Readiness, Supervisor, shim};
+use poolwright_supervisor::{
+    AppSpec, FleetSpec, NoBackends, Policy, Readiness, StopSignal, Supervisor, shim,
+};
 use rustix::cmsg_space;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use socket2::{Domain, Socket, Type};
@@ -123,6 +125,8 @@ fn spec(state_dir: OsString, script: OsString) -> Option<FleetSpec> {
         ready: Readiness::Channel,
         ready_timeout: Duration::from_secs(10),
         drain_timeout: Duration::from_secs(30),
+        stop_signal: StopSignal::Term,
+        instance_var: None,
         pools: [("db".to_owned(), 2)].into(),
         executor: true,
     };

@@ -3,6 +3,7 @@
 use crate::backends::FromPostgres;
 use crate::background::{self, Background};
 use crate::cli::Place;
+use crate::cluster;
 use crate::commands::{exec_worker, plan, prepare, verify};
 use crate::environment::Environment;
 use crate::exit_codes::Exit;
@@ -87,6 +88,7 @@ impl Up {
         // Claimed before anything is written: of two `up` at once the second one stops here.
         let supervisor =
             Supervisor::bind(fleet(declared)?).map_err(Failure::source("claiming the fleet"))?;
+        cluster::write(&declared.located.state_dir, topology)?;
         let _embedded_file = embedded
             .then(|| EmbeddedFile::write(&declared.located.state_dir, topology))
             .transpose()?;
@@ -253,6 +255,8 @@ fn fleet(declared: &Declared) -> Result<FleetSpec, Failure> {
 
 fn app_spec(app: &App, declared: &Declared) -> AppSpec {
     let mut env: BTreeMap<String, String> = declared.environment.additions();
+    env.extend(app.env.0.clone());
+    env.extend(cluster::variables(app));
     // The worker gets the plan's own numbers, so that worker and plan cannot disagree.
     let mut resolved = |variable: &Option<String>, value: u32| {
         if let Some(name) = variable {
@@ -276,18 +280,25 @@ fn app_spec(app: &App, declared: &Declared) -> AppSpec {
     }
     AppSpec {
         name: app.name.clone(),
-        command: app.command.clone(),
-        cwd: declared.located.folder.clone(),
+        command: cluster::command(app, &declared.located.state_dir),
+        cwd: match &app.cwd {
+            Some(cwd) => declared.located.folder.join(cwd),
+            None => declared.located.folder.clone(),
+        },
         env: env.into_iter().collect(),
         instances: app.instances.value.0,
         listen: app.listen,
         ready: match app.ready {
             Ready::Channel => Readiness::Channel,
             Ready::Notify => Readiness::Notify,
+            // It takes the held socket without knowing, and says that it listens without knowing.
+            Ready::Listening if app.cluster => Readiness::Channel,
             Ready::Listening => Readiness::Listening,
         },
         ready_timeout: app.ready_timeout,
         drain_timeout: app.drain_timeout,
+        stop_signal: app.stop_signal,
+        instance_var: app.instance_var.clone(),
         pools: app
             .pools
             .iter()

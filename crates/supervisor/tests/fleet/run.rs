@@ -1,7 +1,8 @@
 //! A fleet under test: its scripts, its specification, what was heard of it.
 
 use poolwright_supervisor::{
-    AppSpec, Backends, Error, Event, FleetSpec, NoBackends, Outcome, Policy, Readiness, Supervisor,
+    AppSpec, Backends, Error, Event, FleetSpec, NoBackends, Outcome, Policy, Readiness, StopSignal,
+    Supervisor,
 };
 use std::path::Path;
 use std::sync::Arc;
@@ -62,6 +63,8 @@ pub(crate) fn spec(state_dir: &Path, instances: u32, script: &str) -> FleetSpec 
         ready: Readiness::Channel,
         ready_timeout: Duration::from_secs(10),
         drain_timeout: Duration::from_secs(10),
+        stop_signal: StopSignal::Term,
+        instance_var: None,
         pools: [("db".to_owned(), 2)].into(),
         executor: true,
     };

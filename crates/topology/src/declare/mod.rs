@@ -3,14 +3,20 @@
 //! After this module nothing downstream checks again: names fit into an `application_name`, counts are
 //! in range, addresses parse, every URL names a host, a user and a database. A setting is a value, or
 //! `{ env = "NAME", default = value }`; the environment is an argument.
+//!
+//! What a PM2 project declares in its `ecosystem.config.cjs` is read the same way ([`ecosystem()`]).
 
+mod arguments;
+mod ecosystem;
 mod read;
 mod url;
 
+pub use ecosystem::{Ecosystem, Placed, Surroundings, ecosystem};
 pub use url::{DatabaseUrl, UrlError};
 
 use crate::tag::{Name, SlotId, Tag};
 use crate::units::{Connections, Workers};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -41,7 +47,7 @@ pub struct Topology {
 pub struct App {
     /// Its name, the first part of every slot.
     pub name: Name,
-    /// Programme and arguments; a programme with a `/` is relative to the manifest.
+    /// Programme and arguments; a programme with a `/` is relative to the workers' directory.
     pub command: Vec<String>,
     /// Number of workers.
     pub instances: Sourced<Workers>,
@@ -53,8 +59,39 @@ pub struct App {
     pub ready_timeout: Duration,
     /// How long it may finish what it has, before it is killed.
     pub drain_timeout: Duration,
+    /// The signal that asks it to leave.
+    pub stop_signal: StopSignal,
+    /// The workers' working directory, relative to the manifest; its folder when there is none.
+    pub cwd: Option<String>,
+    /// Variables that every worker gets over what surrounds the supervisor.
+    pub env: Variables,
+    /// A variable of the app's own choice that gets the number of the slot, like `PM2_INSTANCE_ID`.
+    pub instance_var: Option<String>,
+    /// Whether it is a Node program that expects Node's cluster around it, as PM2 gives it: what it listens on is
+    /// shared by its workers without its doing.
+    pub cluster: bool,
     /// Its pools; at least one.
     pub pools: Vec<Pool>,
+}
+
+/// The signal that asks a worker to leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum StopSignal {
+    /// SIGTERM, which every service manager sends.
+    #[default]
+    Term,
+    /// SIGINT, which PM2 sends.
+    Int,
+}
+
+/// Variables and their values. Some are passwords: `Debug` shows the names.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Variables(pub BTreeMap<String, String>);
+
+impl fmt::Debug for Variables {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
 }
 
 /// One connection pool of every worker of an app.

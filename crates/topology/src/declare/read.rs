@@ -5,7 +5,7 @@ mod enforce;
 
 use super::{
     App, DatabaseUrl, MAX_POOL, MAX_WORKERS, MIN_EXECUTOR_POOL, Mistake, Pool, Prepare, Ready,
-    Sourced, Topology,
+    Sourced, StopSignal, Topology, Variables,
 };
 use crate::tag::{CONTROL, Name, SlotId, Tag};
 use crate::units::{Connections, Workers};
@@ -33,6 +33,8 @@ enum Content<'v> {
 
 struct Reader<'e> {
     env: &'e dyn Fn(&str) -> Option<String>,
+    /// The variables that the app which is being read declares for its workers: they win, as they do in the worker.
+    own: Variables,
     mistakes: Vec<Mistake>,
 }
 
@@ -43,6 +45,7 @@ pub(super) fn topology(
     let (root, errors) = DeTable::parse_recoverable(manifest);
     let mut reader = Reader {
         env,
+        own: Variables::default(),
         mistakes: errors
             .into_iter()
             .map(|error| Mistake {
@@ -65,6 +68,11 @@ pub(super) fn topology(
 }
 
 impl Reader<'_> {
+    fn look_up(&self, name: &str) -> Option<String> {
+        let own = self.own.0.get(name).cloned();
+        own.or_else(|| (self.env)(name))
+    }
+
     fn mistake(
         &mut self,
         span: Range<usize>,
@@ -153,9 +161,16 @@ impl Reader<'_> {
                 "ready",
                 "ready_timeout",
                 "drain_timeout",
+                "stop_signal",
+                "cwd",
+                "env",
+                "instance_var",
+                "cluster",
                 "pools",
             ],
         );
+        let env = self.variables(table);
+        self.own = env.clone().unwrap_or_default();
         let command = match table.get("command") {
             None => {
                 self.mistake(
@@ -211,6 +226,33 @@ impl Reader<'_> {
         }
         let ready_timeout = self.duration(table, "ready_timeout");
         let drain_timeout = self.duration(table, "drain_timeout");
+        let stop_signal = match table.get("stop_signal") {
+            None => Some(StopSignal::default()),
+            Some(value) => self.parsed(value, "\"SIGTERM\" or \"SIGINT\"", |text| match text {
+                "SIGTERM" => Some(StopSignal::Term),
+                "SIGINT" => Some(StopSignal::Int),
+                _ => None,
+            }),
+        };
+        let cwd = self.text(table, "cwd");
+        let instance_var = match table.get("instance_var") {
+            None => Some(None),
+            Some(value) => self
+                .parsed(value, "a variable's name", |text| {
+                    is_variable(text).then(|| text.to_owned())
+                })
+                .map(Some),
+        };
+        let cluster = self.flag(table, "cluster");
+        if cluster == Some(true)
+            && let (Some(None), Some(span)) = (&listen, table.get("cluster").map(Spanned::span))
+        {
+            self.mistake(
+                span,
+                "cluster = true without listen",
+                "listen = \"address:port\", the one that the program listens on",
+            );
+        }
         let pools = match table.get("pools") {
             Some(pools) if pools.get_ref().as_table().is_none_or(|t| !t.is_empty()) => {
                 let app = name.clone();
@@ -232,6 +274,7 @@ impl Reader<'_> {
                 None
             }
         };
+        self.own = Variables::default();
         Some(App {
             command: command?,
             instances: instances?,
@@ -239,6 +282,11 @@ impl Reader<'_> {
             ready: ready?,
             ready_timeout: ready_timeout?,
             drain_timeout: drain_timeout?,
+            stop_signal: stop_signal?,
+            cwd: cwd?,
+            env: env?,
+            instance_var: instance_var?,
+            cluster: cluster?,
             pools: pools?,
             name,
         })
@@ -307,16 +355,7 @@ impl Reader<'_> {
                 "another name: this one marks the supervisor's own connection",
             );
         }
-        let executor = match table.get("executor") {
-            None => Some(false),
-            Some(value) => match value.get_ref().as_bool() {
-                Some(executor) => Some(executor),
-                None => {
-                    self.mistake(value.span(), shown(value.get_ref()), "true or false");
-                    None
-                }
-            },
-        };
+        let executor = self.flag(table, "executor");
         let (least, why) = if executor == Some(true) {
             (
                 MIN_EXECUTOR_POOL,
@@ -404,7 +443,7 @@ impl Reader<'_> {
         };
         let variable = variable_of(value.get_ref());
         if let Some(name) = &variable
-            && (self.env)(name).is_none()
+            && self.look_up(name).is_none()
             && value.get_ref().get("default").is_none()
         {
             self.only_setting_keys(value);
@@ -460,6 +499,45 @@ impl Reader<'_> {
                 })
                 .map(Some),
         }
+    }
+
+    fn flag(&mut self, table: &DeTable<'_>, key: &str) -> Option<bool> {
+        let Some(value) = table.get(key) else {
+            return Some(false);
+        };
+        let flag = value.get_ref().as_bool();
+        if flag.is_none() {
+            self.mistake(value.span(), shown(value.get_ref()), "true or false");
+        }
+        flag
+    }
+
+    /// The variables of an app. No value is repeated: it may be a password.
+    fn variables(&mut self, table: &DeTable<'_>) -> Option<Variables> {
+        let Some(value) = table.get("env") else {
+            return Some(Variables::default());
+        };
+        let entries = self.table(value, "of variables, as in { NODE_ENV = \"production\" }")?;
+        let mut variables = Some(BTreeMap::new());
+        for (name, value) in entries {
+            let text = value.get_ref().as_str();
+            match text.filter(|text| is_variable(name.get_ref()) && !text.contains('\0')) {
+                Some(text) => {
+                    if let Some(variables) = &mut variables {
+                        variables.insert(name.get_ref().to_string(), text.to_owned());
+                    }
+                }
+                None => {
+                    self.mistake(
+                        name.span(),
+                        format!("the variable {:?}", name.get_ref()),
+                        "NAME = \"value\", the name without \"=\", neither with a NUL",
+                    );
+                    variables = None;
+                }
+            }
+        }
+        variables.map(Variables)
     }
 
     fn duration(&mut self, table: &DeTable<'_>, key: &str) -> Option<Duration> {
@@ -546,7 +624,7 @@ impl Reader<'_> {
             );
             return None;
         };
-        let value = match ((self.env)(&variable), table.get("default")) {
+        let value = match (self.look_up(&variable), table.get("default")) {
             (Some(text), _) => Content::Environment(text),
             (None, Some(default)) => Content::Literal(default.get_ref()),
             (None, None) => {
@@ -661,6 +739,11 @@ fn variable_of(value: &DeValue<'_>) -> Option<String> {
         .and_then(|name| name.get_ref().as_str())
         .filter(|name| !name.is_empty())
         .map(str::to_owned)
+}
+
+/// What the system takes for a variable's name.
+fn is_variable(name: &str) -> bool {
+    !name.is_empty() && !name.contains(['=', '\0'])
 }
 
 /// Digits only: `str::parse` would take `+3` too, which no other reader of the variable does.

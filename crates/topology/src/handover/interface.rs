@@ -147,7 +147,7 @@ pub enum Action {
     Spawn(WorkerId),
     /// Send `launch`.
     Launch(WorkerId),
-    /// Send SIGTERM.
+    /// Send the signal that asks the worker to leave: SIGTERM, unless its app has another.
     Terminate(WorkerId),
     /// Send SIGKILL.
     Kill(WorkerId),
