@@ -3,8 +3,9 @@
 
 use crate::commands::up::control_name;
 use crate::failure::Failure;
-use crate::servers::Control;
+use crate::servers::{self, Control};
 use async_trait::async_trait;
+use poolwright_observe::prepare::Preparation;
 use poolwright_supervisor::{Backends, NotAdmitted, Unreachable};
 use poolwright_topology::budget::{Plan, database_of, role_of};
 use poolwright_topology::census::Backend;
@@ -169,11 +170,29 @@ impl Backends for FromPostgres {
         let mut lent = self.lent().await.map_err(unreachable)?;
         let plan = lent.control.plan(&topology).await.map_err(unreachable)?;
         lent.give_back();
-        match plan.fits {
-            true => Ok(()),
-            false => Err(NotAdmitted::DoesNotFit(does_not_fit(workers, &plan))),
+        if !plan.fits {
+            return Err(NotAdmitted::DoesNotFit(does_not_fit(workers, &plan)));
         }
+        Ok(raise(&topology).await.map_err(unreachable)?)
     }
+}
+
+/// Raises the roles' limits to what a larger fleet needs, before its new workers start: a limit that came late
+/// would refuse their connections. Over a connection of the administrator's that ends with it; the control
+/// connection's role may change no other.
+async fn raise(topology: &Topology) -> Result<(), Failure> {
+    if topology.enforce.is_none() {
+        return Ok(());
+    }
+    for (server, admin) in servers::administrators(topology) {
+        let failed = || Failure::source(format!("raising the roles' limits on {server}"));
+        let mut preparation = Preparation::begin(&admin, &mut |_| {})
+            .await
+            .map_err(failed())?;
+        preparation.raise(topology).await.map_err(failed())?;
+        preparation.release().await.map_err(failed())?;
+    }
+    Ok(())
 }
 
 /// For one line: which workers, what each server that is too small would have to have, and what would fit.

@@ -15,6 +15,7 @@ mod logs;
 mod manifest;
 mod narrator;
 mod news;
+mod passwords;
 mod servers;
 mod service;
 mod style;

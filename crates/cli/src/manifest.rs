@@ -6,6 +6,7 @@ use crate::cli::Place;
 use crate::ecosystem::{self, Evaluated};
 use crate::environment::Environment;
 use crate::failure::Failure;
+use crate::passwords;
 use crate::style::{self, paint};
 use poolwright_topology::declare::{Ecosystem, Surroundings, Topology, declare};
 use std::path::{Path, PathBuf};
@@ -94,11 +95,13 @@ pub(crate) fn read(located: Located, environment: Environment) -> Result<Declare
         Some("js" | "cjs" | "mjs" | "json") => read_ecosystem(&located, &environment)?,
         _ => read_toml(&located, &environment)?,
     };
-    Ok(Declared {
+    let mut declared = Declared {
         located,
         environment,
         topology,
-    })
+    };
+    declared.locate_passwords();
+    Ok(declared)
 }
 
 fn read_toml(located: &Located, environment: &Environment) -> Result<Topology, Failure> {
@@ -138,6 +141,36 @@ fn read_ecosystem(located: &Located, environment: &Environment) -> Result<Topolo
         anstream::eprintln!("{warning}: {}: {note}", file.display());
     }
     Ok(topology)
+}
+
+/// Has a topology enforced whose manifest does not ask for it.
+pub(crate) fn enforce(declared: &mut Declared) -> Result<(), Failure> {
+    if declared.topology.prepare.url.is_none() {
+        return Err(Failure::declaration(
+            "--enforce without the url of [prepare]; expected url = { env = \"ADMIN_DATABASE_URL\" } there: a role that may create roles",
+        ));
+    }
+    declared.topology.enforce.get_or_insert_default();
+    declared.locate_passwords();
+    Ok(())
+}
+
+impl Declared {
+    /// From here on the file of passwords has its whole path: the manifest's, the one that `PGPASSFILE` names, or
+    /// one in the state folder.
+    fn locate_passwords(&mut self) {
+        let Some(enforce) = &mut self.topology.enforce else {
+            return;
+        };
+        let file = match &enforce.password_file {
+            Some(file) => self.located.folder.join(file),
+            None => match self.environment.get(passwords::VARIABLE) {
+                Some(file) => PathBuf::from(file),
+                None => self.located.state_dir.join("pgpass"),
+            },
+        };
+        enforce.password_file = Some(file.display().to_string());
+    }
 }
 
 /// The path as a person at this working directory would type it.

@@ -3,6 +3,7 @@
 use crate::environment::EMBEDDED_FILE;
 use crate::failure::Failure;
 use crate::manifest::Declared;
+use crate::passwords::PasswordFile;
 use poolwright_embedded::{Options, Server};
 use poolwright_observe::clients::Clients;
 use poolwright_observe::{census, connect, limits};
@@ -129,6 +130,36 @@ pub(crate) fn administrators(topology: &Topology) -> BTreeMap<String, DatabaseUr
     urls
 }
 
+/// How the monitor connects to a server, without its password unless the manifest's URL has it: by the URL that is given for
+/// it, else like the first pool there. `None` where nothing is enforced.
+pub(crate) fn monitor(topology: &Topology, server: &str) -> Option<DatabaseUrl> {
+    let monitor = &topology.enforce.as_ref()?.monitor;
+    let given = monitor.url.as_ref().filter(|url| url.server() == server);
+    given.cloned().or_else(|| {
+        let mut urls = topology.pools().filter_map(|(_, pool)| pool.url.as_ref());
+        let first = urls.find(|url| url.server() == server)?;
+        Some(first.with_user(&monitor.role, None))
+    })
+}
+
+/// How the control connection is made: as the monitor, where its password is known here; else as the administrator.
+fn control_url(topology: &Topology, server: &str) -> Result<Option<DatabaseUrl>, Failure> {
+    let Some(url) = monitor(topology, server) else {
+        return Ok(None);
+    };
+    if url.password().is_some() {
+        return Ok(Some(url));
+    }
+    let password = PasswordFile::of(topology)?.and_then(|file| file.password(&url));
+    Ok(password.map(|password| url.with_user(&url.user(), Some(&password))))
+}
+
+/// Whether a refusal says that the monitor is not there yet: no such role, password, database or right to it.
+fn not_prepared(error: &connect::Error) -> bool {
+    let code = error.code();
+    matches!(code.as_deref(), Some("28P01" | "28000" | "3D000" | "42501"))
+}
+
 /// The budget against the servers' live limits.
 pub(crate) async fn live_plan(topology: &Topology) -> Result<Plan, Failure> {
     let mut connections =
@@ -154,6 +185,21 @@ impl Control {
     ) -> Result<Self, Failure> {
         let mut by_server = BTreeMap::new();
         for (server, url) in administrators(topology) {
+            if let Some(monitor) = control_url(topology, &server)? {
+                match connect::connect(&monitor, &name(&server)?).await {
+                    Ok(connection) => {
+                        let clients = Clients::of(monitor.port());
+                        let link = Link {
+                            connection,
+                            clients,
+                        };
+                        by_server.insert(server, link);
+                        continue;
+                    }
+                    Err(error) if not_prepared(&error) => {}
+                    Err(error) => return Err(Failure::source("reaching the server")(error)),
+                }
+            }
             let connection = match connect::connect(&url, &name(&server)?).await {
                 Ok(connection) => connection,
                 // The administrator's own database is the one that always exists before `prepare`.

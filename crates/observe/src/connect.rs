@@ -1,5 +1,6 @@
 //! One connection, named, with errors that say what to do.
 
+use poolwright_topology::budget::BudgetError;
 use poolwright_topology::declare::DatabaseUrl;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions, Connection};
@@ -41,7 +42,10 @@ pub enum Error {
         #[source]
         source: Box<sqlx::migrate::MigrateError>,
     },
-    /// A password cannot be made into a verifier, or a role has none.
+    /// The pools of a role sum up to more than any server has.
+    #[error(transparent)]
+    Budget(BudgetError),
+    /// A role has no password to be created with.
     #[error("role \"{role}\" does not exist, and {reason}")]
     Role {
         /// The role.
@@ -66,7 +70,7 @@ impl Error {
         let source = match self {
             Self::Connect { source, .. } => source.as_deref()?,
             Self::Query { source, .. } => source,
-            Self::Migrate { .. } | Self::Role { .. } => return None,
+            Self::Migrate { .. } | Self::Role { .. } | Self::Budget(_) => return None,
         };
         source.as_database_error()?.code().map(Into::into)
     }

@@ -2,6 +2,7 @@
 
 use crate::connect::Error;
 use poolwright_topology::budget::{Cap, CapOn, ServerLimits};
+use poolwright_topology::prepare::limit_is_ours;
 use poolwright_topology::units::Connections;
 use sqlx::postgres::PgConnection;
 use sqlx::{Row, query};
@@ -29,10 +30,11 @@ pub async fn limits(connection: &mut PgConnection) -> Result<ServerLimits, Error
 
     // A superuser is exempt from its role's limit; -1 is no limit.
     let caps = query(
-        "SELECT 'role' AS on, rolname::text AS name, rolconnlimit::bigint AS lim FROM pg_roles
-         WHERE rolconnlimit >= 0 AND NOT rolsuper
+        "SELECT 'role' AS on, rolname::text AS name, rolconnlimit::bigint AS lim,
+                shobj_description(oid, 'pg_authid') AS comment
+         FROM pg_roles WHERE rolconnlimit >= 0 AND NOT rolsuper
          UNION ALL
-         SELECT 'database', datname::text, datconnlimit::bigint FROM pg_database
+         SELECT 'database', datname::text, datconnlimit::bigint, NULL FROM pg_database
          WHERE datconnlimit >= 0
          ORDER BY 1, 2",
     )
@@ -48,6 +50,7 @@ pub async fn limits(connection: &mut PgConnection) -> Result<ServerLimits, Error
         },
         name: row.get("name"),
         limit: count(row.get("lim")),
+        ours: limit_is_ours(row.get("comment")),
     })
     .collect();
 

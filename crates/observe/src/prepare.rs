@@ -1,17 +1,25 @@
 //! Databases, roles and migrations: once, before the first worker, however many hosts start together.
 //!
-//! An advisory lock in the server's maintenance database lets one host work while the others wait and then
-//! find everything done. Each step looks first and writes only what is missing, so that a second run changes
-//! nothing. The lock lives on one session and ends with it, also when the host dies.
+//! What there is to do is decided by [`poolwright_topology::prepare`] on what is found here, and made here, change by
+//! change. An advisory lock in the server's maintenance database lets one host work while the others wait and then
+//! find everything done. The lock lives on one session and ends with it, also when the host dies.
+
+mod found;
+mod statement;
 
 use crate::connect::{Error, connect};
-use poolwright_topology::declare::{DatabaseUrl, Pool, Topology};
+use poolwright_topology::declare::{DatabaseUrl, Topology};
+use poolwright_topology::prepare::{self, Change, Preparation as Planned};
 use poolwright_topology::tag::COMMAND;
+use postgres_protocol::password::scram_sha_256;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection, Row, query};
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use statement::identifier;
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
+
+pub use statement::shown;
 
 /// `b"poolwrig"` as a number: the key of the lock, the same on every host.
 const LOCK_KEY: i64 = i64::from_be_bytes(*b"poolwrig");
@@ -20,37 +28,13 @@ const LOCK_KEY: i64 = i64::from_be_bytes(*b"poolwrig");
 /// snapshot, which would block the winner's `CREATE INDEX CONCURRENTLY`.
 const RETRY: Duration = Duration::from_millis(200);
 
-/// What was done, for whoever shows progress.
+/// What happens, for whoever shows progress.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
     /// Another host is preparing; this one waits.
     Waiting,
-    /// A login role was made.
-    Role {
-        /// Its name.
-        name: String,
-    },
-    /// A database was made.
-    Database {
-        /// Its name.
-        name: String,
-        /// Its owner, where it is not the administrator.
-        owner: Option<String>,
-    },
-    /// Migrations were applied.
-    Migrated {
-        /// The database.
-        database: String,
-        /// How many were new.
-        applied: usize,
-    },
-    /// A role became member of a group.
-    Member {
-        /// The role.
-        role: String,
-        /// The group.
-        group: String,
-    },
+    /// A change was made.
+    Made(Change),
 }
 
 /// The preparation of one server, while its lock is held.
@@ -102,43 +86,103 @@ impl Preparation {
         })
     }
 
-    /// Makes what is missing of roles, databases, migrations and memberships for the pools on this server.
+    /// What has to be changed for the pools on this server; `base` is where the folders of migrations are. Reads only;
+    /// cancel safe.
+    ///
+    /// # Errors
+    /// [`Error`] when the server or a folder of migrations cannot be read.
+    pub async fn plan(&mut self, topology: &Topology, base: &Path) -> Result<Planned, Error> {
+        let mut found = found::read(&mut self.connection, &self.admin, topology).await?;
+        found.pending = found::pending(&self.admin, topology, &found.databases, base).await?;
+        prepare::plan(topology, &self.admin.server(), &found).map_err(Error::Budget)
+    }
+
+    /// Raises the limits of roles to what this topology needs, and changes nothing else. Cancel safe: each limit is
+    /// raised or not.
+    ///
+    /// # Errors
+    /// [`Error`], the first; limits that were raised before stay.
+    pub async fn raise(&mut self, topology: &Topology) -> Result<(), Error> {
+        let found = found::read(&mut self.connection, &self.admin, topology).await?;
+        let planned = prepare::plan(topology, &self.admin.server(), &found);
+        for change in planned.map_err(Error::Budget)?.raised() {
+            for statement in statement::of(&change, "") {
+                self.execute(statement, statement::doing(&change)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes these changes and no others, in their order. `passwords` has one for every role that is to be
+    /// created; `base` is where the folders of migrations are.
     ///
     /// Not cancel safe in the middle of a migration, which its transaction then undoes.
     ///
     /// # Errors
-    /// [`Error`], the first; what was made before stays and is found by the next run.
+    /// [`Error`], the first; what was made before stays and is found by the next plan.
+    pub async fn enact(
+        &mut self,
+        changes: &[Change],
+        passwords: &Passwords,
+        base: &Path,
+        progress: &mut (dyn FnMut(Step) + Send),
+    ) -> Result<(), Error> {
+        for change in changes {
+            match change {
+                Change::CreateRole { role, .. } => {
+                    let password = passwords.of(role).ok_or_else(|| Error::Role {
+                        role: role.clone(),
+                        reason: "there is no password to create it with; expected one in its URL, or [enforce] to generate one".into(),
+                    })?;
+                    // The verifier, not the password, so that no server log can have it.
+                    let verifier = scram_sha_256(password.as_bytes());
+                    self.together(change, statement::of(change, &verifier))
+                        .await?;
+                }
+                Change::CreateDatabase { owner, .. } => {
+                    if let Some(owner) = owner {
+                        self.stand_for(owner).await?;
+                    }
+                    // `CREATE DATABASE` takes part in no transaction.
+                    for statement in statement::of(change, "") {
+                        self.execute(statement, statement::doing(change)).await?;
+                    }
+                }
+                Change::Migrate {
+                    database, folder, ..
+                } => {
+                    self.migrate(database, &base.join(folder)).await?;
+                }
+                Change::RevokePublicCreate { database } => {
+                    let mut there = connect(&self.admin.with_database(database), COMMAND).await?;
+                    for statement in statement::of(change, "") {
+                        query(AssertSqlSafe(statement))
+                            .execute(&mut there)
+                            .await
+                            .map_err(Error::query(statement::doing(change)))?;
+                    }
+                }
+                change => self.together(change, statement::of(change, "")).await?,
+            }
+            progress(Step::Made(change.clone()));
+        }
+        Ok(())
+    }
+
+    /// Plans and enacts, with the passwords of the pools' URLs.
+    ///
+    /// # Errors
+    /// Like [`Preparation::plan`] and [`Preparation::enact`].
     pub async fn apply(
         &mut self,
         topology: &Topology,
         base: &Path,
         progress: &mut (dyn FnMut(Step) + Send),
     ) -> Result<(), Error> {
-        let pools: Vec<(&Pool, &DatabaseUrl)> = topology
-            .pools()
-            .filter_map(|(_, pool)| pool.url.as_ref().map(|url| (pool, url)))
-            .filter(|(_, url)| url.same_server(&self.admin))
-            .collect();
-        for (_, url) in &pools {
-            self.role(url, progress).await?;
-        }
-        for (pool, url) in &pools {
-            self.database(pool, url, progress).await?;
-        }
-        let mut migrated = BTreeSet::new();
-        for (pool, url) in &pools {
-            if let Some(folder) = &pool.migrations
-                && migrated.insert((url.database(), folder))
-            {
-                self.migrate(url, &base.join(folder), progress).await?;
-            }
-        }
-        for (pool, url) in &pools {
-            for group in &pool.member_of {
-                self.member(&url.user(), group, progress).await?;
-            }
-        }
-        Ok(())
+        let planned = self.plan(topology, base).await?;
+        let passwords = Passwords::of_urls(topology, &self.admin);
+        self.enact(&planned.changes, &passwords, base, progress)
+            .await
     }
 
     /// Ends the lock and the session.
@@ -152,124 +196,45 @@ impl Preparation {
             .map_err(Error::query("ending the preparation"))
     }
 
-    async fn role(
-        &mut self,
-        url: &DatabaseUrl,
-        progress: &mut (dyn FnMut(Step) + Send),
-    ) -> Result<(), Error> {
-        let name = url.user();
-        if self
-            .exists("SELECT FROM pg_roles WHERE rolname = $1", &name)
-            .await?
-        {
-            return Ok(());
-        }
-        let password = url.password().ok_or_else(|| Error::Role {
-            role: name.clone(),
-            reason: format!("{url} has no password to create it with"),
-        })?;
-        // The verifier, not the password, so that no server log can have it.
-        let verifier = postgres_protocol::password::scram_sha_256(password.as_bytes());
-        let statement = format!(
-            "CREATE ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS PASSWORD {}",
-            identifier(&name),
-            literal(&verifier)
-        );
-        self.execute(statement, format!("creating the role \"{name}\""))
-            .await?;
-        progress(Step::Role { name });
-        Ok(())
-    }
-
-    async fn database(
-        &mut self,
-        pool: &Pool,
-        url: &DatabaseUrl,
-        progress: &mut (dyn FnMut(Step) + Send),
-    ) -> Result<(), Error> {
-        let name = url.database();
-        if self
-            .exists("SELECT FROM pg_database WHERE datname = $1", &name)
-            .await?
-        {
-            return Ok(());
-        }
-        // The executor keeps its own schema up to date; the ORM's role must not own what it reads (S9).
-        let owner = pool.executor.then(|| url.user());
-        let mut statement = format!("CREATE DATABASE {}", identifier(&name));
-        if let Some(owner) = &owner {
-            statement += &format!(" OWNER {}", identifier(owner));
-        }
-        self.execute(statement, format!("creating the database \"{name}\""))
-            .await?;
-        progress(Step::Database { name, owner });
-        Ok(())
-    }
-
-    async fn migrate(
-        &mut self,
-        url: &DatabaseUrl,
-        folder: &Path,
-        progress: &mut (dyn FnMut(Step) + Send),
-    ) -> Result<(), Error> {
-        let failed = |source| Error::Migrate {
-            folder: folder.display().to_string(),
-            source: Box::new(source),
-        };
-        let migrator = sqlx::migrate::Migrator::new(PathBuf::from(folder))
+    async fn migrate(&self, database: &str, folder: &Path) -> Result<(), Error> {
+        let migrator = found::migrator(folder).await?;
+        let mut connection = connect(&self.admin.with_database(database), COMMAND).await?;
+        migrator
+            .run(&mut connection)
             .await
-            .map_err(failed)?;
-        let database = url.database();
-        let mut connection = connect(&self.admin.with_database(&database), COMMAND).await?;
-        let before = applied(&mut connection).await?;
-        migrator.run(&mut connection).await.map_err(failed)?;
-        let after = applied(&mut connection).await?;
+            .map_err(|source| found::migrating(folder, source))?;
         connection
             .close()
             .await
-            .map_err(Error::query(format!("migrating \"{database}\"")))?;
-        if after > before {
-            progress(Step::Migrated {
-                database,
-                applied: after - before,
-            });
-        }
-        Ok(())
+            .map_err(Error::query(format!("migrating \"{database}\"")))
     }
 
-    async fn member(
-        &mut self,
-        role: &str,
-        group: &str,
-        progress: &mut (dyn FnMut(Step) + Send),
-    ) -> Result<(), Error> {
-        let doing = format!("making \"{role}\" a member of \"{group}\"");
-        let member: bool = query("SELECT pg_has_role($1::name, $2::name, 'MEMBER') AS member")
-            .bind(role)
-            .bind(group)
+    /// An administrator who is no superuser has to be a member of the role that he makes the owner of a database.
+    async fn stand_for(&mut self, owner: &str) -> Result<(), Error> {
+        let doing = || format!("creating a database for the role \"{owner}\"");
+        let stands: bool = query("SELECT pg_has_role(current_user, $1::name, 'USAGE')")
+            .bind(owner)
             .fetch_one(&mut self.connection)
             .await
-            .map_err(Error::query(doing.clone()))?
-            .get("member");
-        if member {
+            .map_err(Error::query(doing()))?
+            .get(0);
+        if stands {
             return Ok(());
         }
-        let statement = format!("GRANT {} TO {}", identifier(group), identifier(role));
-        self.execute(statement, doing).await?;
-        progress(Step::Member {
-            role: role.to_owned(),
-            group: group.to_owned(),
-        });
-        Ok(())
+        let statement = format!("GRANT {} TO CURRENT_USER", identifier(owner));
+        self.execute(statement, doing()).await
     }
 
-    async fn exists(&mut self, statement: &'static str, name: &str) -> Result<bool, Error> {
-        let row = query(statement)
-            .bind(name)
-            .fetch_optional(&mut self.connection)
-            .await
-            .map_err(Error::query(format!("looking for \"{name}\"")))?;
-        Ok(row.is_some())
+    async fn together(&mut self, change: &Change, statements: Vec<String>) -> Result<(), Error> {
+        let doing = || Error::query(statement::doing(change));
+        let mut transaction = self.connection.begin().await.map_err(doing())?;
+        for statement in statements {
+            query(AssertSqlSafe(statement))
+                .execute(&mut *transaction)
+                .await
+                .map_err(doing())?;
+        }
+        transaction.commit().await.map_err(doing())
     }
 
     /// For statements that take no parameters; every name in them went through [`identifier`].
@@ -282,42 +247,41 @@ impl Preparation {
     }
 }
 
-/// How many migrations the database has; 0 where none was ever applied.
-async fn applied(connection: &mut PgConnection) -> Result<usize, Error> {
-    let doing = || Error::query("counting the applied migrations");
-    let there: bool = query("SELECT to_regclass('_sqlx_migrations') IS NOT NULL AS there")
-        .fetch_one(&mut *connection)
-        .await
-        .map_err(doing())?
-        .get("there");
-    if !there {
-        return Ok(0);
+/// The passwords of roles, by their names. Shown nowhere.
+#[derive(Clone, Default)]
+pub struct Passwords(BTreeMap<String, String>);
+
+impl Passwords {
+    /// Those of the pools' URLs on the server of `admin`, and of the monitor's.
+    #[must_use]
+    pub fn of_urls(topology: &Topology, admin: &DatabaseUrl) -> Self {
+        let monitor = topology
+            .enforce
+            .as_ref()
+            .and_then(|e| e.monitor.url.as_ref());
+        let urls = topology.pools().filter_map(|(_, pool)| pool.url.as_ref());
+        Self(
+            urls.chain(monitor)
+                .filter(|url| url.same_server(admin))
+                .filter_map(|url| Some((url.user(), url.password()?)))
+                .collect(),
+        )
     }
-    let count: i64 = query("SELECT count(*) AS n FROM _sqlx_migrations WHERE success")
-        .fetch_one(connection)
-        .await
-        .map_err(doing())?
-        .get("n");
-    Ok(usize::try_from(count).unwrap_or(0))
+
+    /// Adds one.
+    pub fn add(&mut self, role: impl Into<String>, password: impl Into<String>) {
+        self.0.insert(role.into(), password.into());
+    }
+
+    /// The password of a role.
+    #[must_use]
+    pub fn of(&self, role: &str) -> Option<&str> {
+        self.0.get(role).map(String::as_str)
+    }
 }
 
-/// A name as an SQL identifier.
-fn identifier(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-/// Text as an SQL literal, whatever `standard_conforming_strings` says.
-fn literal(text: &str) -> String {
-    format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_and_texts_cannot_leave_their_quotes() {
-        assert_eq!(identifier("a\"; DROP"), "\"a\"\"; DROP\"");
-        assert_eq!(literal("a'\\b"), "E'a''\\\\b'");
+impl std::fmt::Debug for Passwords {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
     }
 }

@@ -172,7 +172,8 @@ async fn limits_are_those_that_the_server_was_given() -> Result<()> {
     assert!(limits.caps.contains(&Cap {
         on: CapOn::Role,
         name: role,
-        limit: Connections(7)
+        limit: Connections(7),
+        ours: false,
     }));
     server.stop().await
 }

@@ -2,7 +2,7 @@
 //!
 //! Every other test runs on the version that is installed.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use poolwright_embedded::{Options, Server};
 use poolwright_observe::connect::connect;
 use poolwright_observe::prepare::Preparation;
@@ -10,9 +10,12 @@ use poolwright_observe::{census, limits};
 use poolwright_topology::census::{Census, Owner};
 use poolwright_topology::declare::{DatabaseUrl, declare};
 use poolwright_topology::units::Connections;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Command;
+
+#[path = "versions/installation.rs"]
+mod installation;
+
+use installation::installation;
 
 const REPOSITORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
@@ -107,27 +110,4 @@ async fn prepared_and_counted(version: u32) -> Result<()> {
     drop((orm, executor, control));
     server.stop().await?;
     Ok(())
-}
-
-/// A copy where the account that runs the server can reach it, wherever the repository stands.
-fn installation(version: u32) -> Result<tempfile::TempDir> {
-    let packaged = Path::new(REPOSITORY).join(format!(
-        "tests/postgres/node_modules/postgres-{version}/native"
-    ));
-    ensure!(
-        packaged.join("bin/postgres").is_file(),
-        "no PostgreSQL {version} in {}; `make setup` installs it",
-        packaged.display()
-    );
-    let copy = tempfile::Builder::new()
-        .prefix("poolwright-pg")
-        .tempdir_in("/var/tmp")?;
-    std::fs::set_permissions(copy.path(), std::fs::Permissions::from_mode(0o755))?;
-    let status = Command::new("cp")
-        .args(["--recursive", "--no-target-directory"])
-        .args([&packaged, copy.path()])
-        .status()
-        .context("copying the installation")?;
-    ensure!(status.success(), "cp {}: {status}", packaged.display());
-    Ok(copy)
 }

@@ -42,6 +42,8 @@ pub struct Cap {
     pub name: String,
     /// The limit.
     pub limit: Connections,
+    /// Whether Poolwright set it, and so raises it before a larger fleet starts.
+    pub ours: bool,
 }
 
 /// What a `CONNECTION LIMIT` is set on.
@@ -256,6 +258,10 @@ fn server_plan(
         allows: usable,
     }];
     for cap in &limits.caps {
+        // What enforcement sets follows the plan, and does not constrain it.
+        if cap.ours && topology.enforce.is_some() {
+            continue;
+        }
         let share = |of: &dyn Fn(&Pool) -> bool| {
             Connections::checked_sum(
                 pools

@@ -99,7 +99,7 @@ proptest! {
             superuser_reserved: Connections(superuser),
             reserved: Connections(reserved),
             others: Connections(others),
-            caps: vec![Cap { on: CapOn::Role, name: "u0".into(), limit: Connections(cap) }],
+            caps: vec![Cap { on: CapOn::Role, name: "u0".into(), limit: Connections(cap), ours: false }],
         };
         let plan = plan(&shape.topology(), &|_| Some(limits.clone())).unwrap();
         prop_assert_eq!(plan.fits, plan.servers.iter().all(|s| s.cures.is_empty()));

@@ -4,16 +4,19 @@ use crate::backends::FromPostgres;
 use crate::background::{self, Background};
 use crate::cli::Place;
 use crate::cluster;
+use crate::commands::prepare::Tense;
 use crate::commands::{exec_worker, plan, prepare, verify};
 use crate::environment::Environment;
 use crate::exit_codes::Exit;
 use crate::failure::Failure;
 use crate::manifest::{self, Declared};
 use crate::narrator::Narrator;
+use crate::passwords;
 use crate::servers::{self, Control, EmbeddedFile};
 use crate::service::Service;
 use crate::style::{self, paint};
 use clap::Args;
+use poolwright_observe::prepare::Step;
 use poolwright_supervisor::shim::EXECUTOR_STORE;
 use poolwright_supervisor::{AppSpec, Event, FleetSpec, Outcome, Policy, Readiness, Supervisor};
 use poolwright_topology::budget::server_of;
@@ -99,10 +102,20 @@ impl Up {
             return Ok(Exit::Over);
         }
         if !self.no_prepare {
-            let mut progress = |step| prepare::print_step(&prepare::describe(&step));
+            let mut progress = |step| match step {
+                Step::Waiting => prepare::print_step(prepare::WAITING),
+                Step::Made(change) => {
+                    prepare::print_step(&prepare::describe(&change, Tense::Past));
+                }
+            };
             let steps = prepare::prepare(declared, &mut progress);
             match interruptible(steps).await? {
-                Some(done) => done?,
+                Some(left_alone) => {
+                    // Without enforcement they are advice, and `prepare` gives it.
+                    for left in left_alone?.iter().filter(|_| topology.enforce.is_some()) {
+                        prepare::print_left(left);
+                    }
+                }
                 None => {
                     return Err(Failure::said(
                         "interrupted while preparing; no worker was started",
@@ -271,6 +284,9 @@ fn app_spec(app: &App, declared: &Declared) -> AppSpec {
         if let (Some(variable), Some(url)) = (&pool.url_variable, &pool.url) {
             env.insert(variable.clone(), url.expose().to_owned());
         }
+    }
+    if let Some((variable, file)) = passwords::variable(&declared.topology) {
+        env.insert(variable, file);
     }
     // A program that speaks the channel holds its executor id itself.
     let executor = app.pools.iter().find(|pool| pool.executor);

@@ -128,6 +128,25 @@ impl DatabaseUrl {
         Self(url)
     }
 
+    /// The same URL for another role, with its password or none.
+    #[must_use]
+    pub fn with_user(&self, user: &str, password: Option<&str>) -> Self {
+        let mut url = self.0.clone();
+        let kept: Vec<(String, String)> = url
+            .query_pairs()
+            .filter(|(name, _)| name != "user" && name != "password")
+            .map(|(name, value)| (name.into_owned(), value.into_owned()))
+            .collect();
+        url.set_query(None);
+        if !kept.is_empty() {
+            url.query_pairs_mut().extend_pairs(kept);
+        }
+        // Both fail for URLs without a host only, which are none of ours.
+        let _named = url.set_username(user);
+        let _known = url.set_password(password);
+        Self(url)
+    }
+
     /// Whether both reach the same server. Spelling counts, but for the names of the loopback.
     #[must_use]
     pub fn same_server(&self, other: &Self) -> bool {
@@ -261,6 +280,17 @@ mod tests {
             let url = DatabaseUrl::parse(example["url"].as_str().unwrap()).unwrap();
             assert_eq!(url.store(), example["store"].as_str().unwrap());
         }
+    }
+
+    #[test]
+    fn another_role_brings_its_own_password_and_nothing_of_the_first_one_s() {
+        let url =
+            DatabaseUrl::parse("postgres://app:s3cret@db/desk?password=s3cret&sslmode=disable");
+        let other = url.unwrap().with_user("poolwright monitor", Some("p/w@"));
+        assert_eq!(other.user(), "poolwright monitor");
+        assert_eq!(other.password().as_deref(), Some("p/w@"));
+        assert!(!other.expose().contains("s3cret") && other.expose().ends_with("sslmode=disable"));
+        assert_eq!(other.with_user("x", None).password(), None);
     }
 
     #[test]
