@@ -42,6 +42,10 @@ test: setup lint build ## Do all the set-up and run every test
 	cargo test --workspace --doc --quiet
 	cd apps/sveltekit && npm test
 
+.PHONY: soak
+soak: setup build ## Reload under load for longer: 20 times, 100,000 requests, on both stacks
+	POOLWRIGHT_TEST_LONG=1 RUST_BACKTRACE=0 cargo nextest run --workspace --profile soak --no-fail-fast -j 1 -E 'test(rolling_reloads)'
+
 .PHONY: lint
 lint: setup-tools $(NODE_MODULES) ## Check format, lints, dependency rules, licences and types
 	cargo fmt --all --check

@@ -105,9 +105,16 @@ pub struct Running {
     clients: tokio::task::JoinSet<Outcome>,
     begin: Instant,
     stop: Arc<AtomicBool>,
+    next: Arc<AtomicUsize>,
 }
 
 impl Running {
+    /// How many requests have been sent so far.
+    #[must_use]
+    pub fn sent(&self) -> usize {
+        self.next.load(Ordering::Relaxed)
+    }
+
     /// No new requests; waits for the answers that are under way.
     pub async fn finish(self) -> Result<Outcome> {
         self.stop.store(true, Ordering::Relaxed);
@@ -157,6 +164,7 @@ pub fn start(
         clients,
         begin,
         stop,
+        next,
     })
 }
 

@@ -1,7 +1,7 @@
 //! The command line tool as a user runs it.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -92,8 +92,25 @@ impl Poolwright {
         Process::spawn(self.command(arguments))
     }
 
+    /// Starts a command that stays as process 1 of a world of its own, as in a container: the process that this gives back is
+    /// its parent outside. Its own `/proc` takes root, or a system whose users may be root of a world of their own.
+    pub fn start_as_first(&self, arguments: &[&str]) -> Result<Process> {
+        let unshare = Path::new("unshare");
+        let mut command = process::command(unshare, &self.directory, self.environment.iter());
+        command.args(["--pid", "--fork", "--mount-proc", "--kill-child=KILL"]);
+        if !rustix::process::geteuid().is_root() {
+            command.args(["--user", "--map-root-user"]);
+        }
+        command.arg(&self.program);
+        Process::spawn(self.with(command, arguments))
+    }
+
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = process::command(&self.program, &self.directory, self.environment.iter());
+        let command = process::command(&self.program, &self.directory, self.environment.iter());
+        self.with(command, arguments)
+    }
+
+    fn with(&self, mut command: Command, arguments: &[&str]) -> Command {
         command
             .arg("--file")
             .arg(self.directory.join("poolwright.toml"))

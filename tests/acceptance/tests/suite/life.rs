@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use acceptance::{Poolwright, Setup, Stack};
 use anyhow::{Context, Result, ensure};
+use poolwright_testkit::wait::Seen;
+use poolwright_testkit::wait_until;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tokio::net::UnixDatagram;
 use tokio::time::timeout;
@@ -115,11 +118,90 @@ async fn systemd_is_told_ready_stopping_and_that_the_supervisor_lives_and_worker
             "{slot} could speak for the fleet"
         );
     }
-    up.signal(rustix::process::Signal::TERM)?;
+    up.signal(Signal::TERM)?;
     told(&systemd, "STOPPING=1").await?;
     let ended = up.exited(LIMIT).await?;
     ensure!(ended.success(), "{ended}: {}", up.tail());
     setup.server.stop().await
+}
+
+#[tokio::test]
+async fn as_process_1_it_reaps_what_others_left_and_a_signal_drains_the_fleet() -> Result<()> {
+    // A command that leaves a child behind, which ends a moment later as nobody's.
+    let orphan = r#"commands = [["sh", "-c", "(sh -c 'sleep 0.3; touch orphan-ended' &)"]]"#;
+    let setup = Setup::new(Stack::Axum).await?.dotenv("")?;
+    let manifest = setup.directory()?.join("poolwright.toml");
+    let declared = std::fs::read_to_string(&manifest)?;
+    let more = orphan.replace(
+        "commands = [",
+        "commands = [[{ env = \"ORDER_DESK_BIN\" }, \"migrate\"], ",
+    );
+    let lines = declared
+        .lines()
+        .map(|line| match line.starts_with("commands = ") {
+            true => more.as_str(),
+            false => line,
+        });
+    std::fs::write(&manifest, lines.collect::<Vec<_>>().join("\n"))?;
+
+    let poolwright = setup.poolwright()?;
+    let mut up = poolwright.start_as_first(&["up"])?;
+    up.line("the verdict", LIMIT, |line| line.contains("holds:"))
+        .await?;
+    let outside = up.pid().context("no process")?;
+    let first = children(outside)?;
+    let [(first, _)] = first[..] else {
+        anyhow::bail!("{first:?}")
+    };
+    let ended = setup.directory()?.join("orphan-ended");
+    wait_until("the orphan has ended and is reaped", LIMIT, async || {
+        let unreaped = children(first).map(|all| all.iter().filter(|(_, ended)| *ended).count());
+        match (ended.exists(), unreaped) {
+            (true, Ok(0)) => Seen::Yes(()),
+            other => Seen::NotYet(other),
+        }
+    })
+    .await?;
+
+    kill_process(
+        Pid::from_raw(first.try_into()?).context("no pid")?,
+        Signal::TERM,
+    )?;
+    let ended = up.exited(LIMIT).await?;
+    ensure!(ended.success(), "{ended}: {}", up.tail());
+    let stopped = up
+        .lines()
+        .iter()
+        .filter(|line| line.contains("worker stopped"))
+        .count();
+    ensure!(
+        stopped == 3,
+        "{stopped} of 3 workers were drained: {}",
+        up.tail()
+    );
+    setup.server.stop().await
+}
+
+/// The processes whose parent this one is, and whether each has ended without being reaped.
+fn children(parent: u32) -> Result<Vec<(u32, bool)>> {
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir("/proc")? {
+        let entry = entry?;
+        let Some(pid) = entry.file_name().to_str().and_then(|pid| pid.parse().ok()) else {
+            continue;
+        };
+        // Gone meanwhile: nobody's child.
+        let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        let Some((_, fields)) = stat.rsplit_once(')') else {
+            continue;
+        };
+        let mut fields = fields.split_whitespace();
+        let ended = fields.next() == Some("Z");
+        if fields.next() == Some(&parent.to_string()) {
+            all.push((pid, ended));
+        }
+    }
+    Ok(all)
 }
 
 /// Reads until systemd is told this.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use acceptance::{Cell, Fleet, Ledger, Manager, Setup, Stack};
 use anyhow::{Context, Result, ensure};
+use poolwright_testkit::built;
 use poolwright_testkit::load::{self, Connections, Load, Running};
 use poolwright_testkit::sampler::{Limits, Report, Sampler};
 use reqwest::Method;
@@ -17,7 +18,8 @@ acceptance::both_stacks!(
     scaling_under_load_loses_no_request_and_no_workflow_and_a_plan_that_does_not_fit_is_refused,
 );
 
-/// With this variable set the reloads are 20, as many as make 100,000 requests with the load.
+/// With this variable set (`make soak`) it goes on until there were 20 reloads and 100,000 requests, from 30 clients of each
+/// kind, and what was counted is left in `artifacts`.
 const LONG: &str = "POOLWRIGHT_TEST_LONG";
 
 /// How often the sessions are looked at.
@@ -41,9 +43,9 @@ pub(crate) const fn under_poolwright(stack: Stack) -> Cell {
 async fn rolling_reloads_under_load_lose_no_request_and_never_exceed_the_bound(
     stack: Stack,
 ) -> Result<()> {
-    let (reloads, clients) = match std::env::var_os(LONG) {
-        Some(_) => (20, 30),
-        None => (5, 15),
+    let (reloads, requests, clients) = match std::env::var_os(LONG) {
+        Some(_) => (20, 100_000, 30),
+        None => (5, 0, 15),
     };
     let cell = under_poolwright(stack);
     let fleet = Fleet::start(cell).await?;
@@ -54,7 +56,9 @@ async fn rolling_reloads_under_load_lose_no_request_and_never_exceed_the_bound(
 
     let poolwright = fleet.setup.poolwright()?;
     let mut pids = pids(&fleet).await?;
-    for reload in 1..=reloads {
+    let mut reload = 0;
+    while reload < reloads || kept.sent() + fresh.sent() < requests {
+        reload += 1;
         let told = poolwright.run(&["reload", "--json"]).await;
         let told = told
             .and_then(|told| told.expect(0))
@@ -73,11 +77,26 @@ async fn rolling_reloads_under_load_lose_no_request_and_never_exceed_the_bound(
         pids = after;
     }
 
-    without_failures(kept, 100).await?;
-    without_failures(fresh, 100).await?;
-    within_bound(&sampler.finish().await?, cell, &fleet.setup, 3).await?;
-    ensure!(ledger.settled(SETTLED).await? > 10, "hardly any orders");
+    let kept = without_failures(kept, 100).await?;
+    let fresh = without_failures(fresh, 100).await?;
+    let seen = sampler.finish().await?;
+    within_bound(&seen, cell, &fleet.setup, 3).await?;
+    let orders = ledger.settled(SETTLED).await?;
+    ensure!(orders > 10, "hardly any orders");
     ledger.no_executor_was_doubled().await?;
+    record(
+        stack,
+        &json!({
+            "reloads": reload,
+            "requests_keep_alive": kept,
+            "requests_connection_each": fresh,
+            "failed": 0,
+            "samples": seen.samples,
+            "peak_backends": seen.fleet.confirmed,
+            "orders": orders,
+            "steps_run_twice": 0,
+        }),
+    )?;
     let verdict = poolwright.json(&["verify"]).await?;
     ensure!(verdict["holds"] == true, "{verdict:#}");
     fleet.stop().await
@@ -127,6 +146,14 @@ async fn scaling_under_load_loses_no_request_and_no_workflow_and_a_plan_that_doe
         "{verdict:#}"
     );
     fleet.stop().await
+}
+
+/// Leaves what was counted for whoever wants to write it down.
+fn record(stack: Stack, counted: &Value) -> Result<()> {
+    let folder = built::repository().join("artifacts");
+    std::fs::create_dir_all(&folder)?;
+    let file = folder.join(format!("reloads-{}.json", stack.name()));
+    Ok(std::fs::write(file, format!("{counted:#}\n"))?)
 }
 
 /// Samples with the limits of so many workers.
@@ -182,8 +209,8 @@ pub(crate) fn ask(fleet: &Fleet, connections: Connections, clients: usize) -> Re
     })
 }
 
-/// Ends the load: every one of at least so many requests was answered with success.
-pub(crate) async fn without_failures(load: Running, at_least: usize) -> Result<()> {
+/// Ends the load: every one of at least so many requests was answered with success. Answers with how many.
+pub(crate) async fn without_failures(load: Running, at_least: usize) -> Result<usize> {
     let outcome = load.finish().await?;
     ensure!(
         outcome.failed() == 0,
@@ -198,7 +225,7 @@ pub(crate) async fn without_failures(load: Running, at_least: usize) -> Result<(
         "hardly any answers: {:?}",
         outcome.statuses
     );
-    Ok(())
+    Ok(outcome.succeeded())
 }
 
 /// The process in each slot.
