@@ -1,5 +1,6 @@
 import { Server as HttpServer } from 'node:http';
 import { Server as NetServer } from 'node:net';
+import { setImmediate as immediate } from 'node:timers/promises';
 
 /** @import { ListenOptions, Socket } from 'node:net' */
 /** @import { RequestListener, ServerResponse } from 'node:http' */
@@ -76,6 +77,10 @@ export class DrainingServer {
 		for (const response of this.#inFlight) response.shouldKeepAlive = false;
 
 		await this.#socketsClosed(Math.min(deadline, Date.now() + IDLE_PAUSE_MS));
+		// A timer fires before its turn of the event loop has read what arrived: a request that has been waiting for this
+		// process, on a machine with more to do than it can, would be cut. Twice, since reading may take a turn by itself.
+		await immediate();
+		await immediate();
 		this.#server.closeIdleConnections();
 		// Node counts a connection as idle after its first answer only. Clients with a pool open some that they then do
 		// not need, and would hold the drain up to its deadline.

@@ -1,6 +1,6 @@
 import { Agent, get, type IncomingMessage, type ServerResponse } from 'node:http';
 import { connect } from 'node:net';
-import { afterEach, expect, test } from 'vitest';
+import { afterEach, expect, test, vi } from 'vitest';
 import { DrainingServer } from '../http-drain.js';
 
 const FAR = () => Date.now() + 10_000;
@@ -95,4 +95,26 @@ test('at the deadline, what is still in flight is cut', async () => {
 	await arrived();
 	await server.drain(Date.now() + 50);
 	await outcome;
+});
+
+test('a request that arrived while the process was held up is answered, and not cut', async () => {
+	const { server, port, arrived } = await serve();
+	const client = connect({ host: '127.0.0.1', port });
+	let received = '';
+	client.on('data', (bytes) => (received += bytes));
+	client.write('GET / HTTP/1.1\r\nhost: desk\r\n\r\n');
+	(await arrived()).end();
+	await vi.waitUntil(() => received.includes('\r\n\r\n'));
+
+	const drained = server.drain(FAR());
+	// Written at once; then the event loop does something else until after the pause. Of its phases the next one is that of
+	// the timers, before it reads.
+	await new Promise(setImmediate);
+	client.write('GET / HTTP/1.1\r\nhost: desk\r\n\r\n');
+	const heldUp = Date.now();
+	while (Date.now() - heldUp < 1_300);
+
+	(await arrived()).end();
+	await drained;
+	await vi.waitUntil(() => /connection: close/i.test(received));
 });

@@ -7,8 +7,11 @@
 //! 2. every response says `Connection: close`: who is busy on a kept connection leaves it;
 //! 3. after [`PAUSE`], close the idle connections. Not at once: a client that is just writing its
 //!    next request would find the connection reset under its hands and cannot know whether the
-//!    request was carried out;
+//!    request was carried out. Idle is one on which nothing has arrived, and that is the kernel's to say: on a
+//!    machine with more to do than it can, a request may have arrived long before this process reads it;
 //! 4. wait for the requests in flight, at most until the deadline.
+
+mod shared;
 
 use crate::listener::Listening;
 use axum::Router;
@@ -19,6 +22,7 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use shared::Shared;
 use std::io;
 use std::pin::pin;
 use std::time::Duration;
@@ -131,6 +135,7 @@ async fn connection(
 ) {
     // Answers are small and complete; waiting to fill a packet only delays them.
     stream.set_nodelay(true).ok();
+    let stream = Shared::new(stream);
     let draining = ends.draining.clone();
     let marked = service_fn(move |request| {
         let answer = service.call(request);
@@ -151,16 +156,20 @@ async fn connection(
         http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
-            .serve_connection(TokioIo::new(stream), marked)
+            .serve_connection(TokioIo::new(stream.clone()), marked)
     );
     let ended = tokio::select! {
+        biased;
         ended = http.as_mut() => Some(ended),
         () = ends.idle.cancelled() => None,
     };
     let ended = match ended {
         Some(ended) => ended,
         None => {
-            http.as_mut().graceful_shutdown();
+            // A request that has arrived is answered with `Connection: close`, and that is the end then.
+            if !stream.has_unread() {
+                http.as_mut().graceful_shutdown();
+            }
             match ends.deadline.run_until_cancelled(http).await {
                 Some(ended) => ended,
                 None => return,

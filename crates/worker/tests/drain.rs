@@ -136,3 +136,34 @@ async fn a_request_that_outlasts_the_timeout_is_dropped_and_the_drain_ends() -> 
     assert!(response(&mut slow).await.is_err());
     Ok(())
 }
+
+#[tokio::test]
+async fn a_request_that_arrived_while_the_process_was_held_up_is_answered_and_not_cut() -> Result<()>
+{
+    let served = served(Duration::from_secs(600))?;
+    let mut clients = Vec::new();
+    for _ in 0..16 {
+        let mut kept = TcpStream::connect(served.address).await?;
+        kept.write_all(REQUEST).await?;
+        response(&mut kept).await?;
+        clients.push(kept);
+    }
+    served.stop.cancel();
+    while TcpStream::connect(served.address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    // From the arrival of the requests until after the pause the one thread of this process does something else.
+    for client in &clients {
+        assert_eq!(client.try_write(REQUEST)?, REQUEST.len());
+    }
+    let held_up = std::time::Instant::now();
+    while held_up.elapsed() < Duration::from_millis(700) {
+        std::hint::spin_loop();
+    }
+    for client in &mut clients {
+        let answer = response(client).await?;
+        assert!(answer.contains("connection: close"), "{answer}");
+    }
+    served.done.await??;
+    Ok(())
+}
