@@ -70,6 +70,12 @@ impl FromPostgres {
         Ok(Lent { place, control })
     }
 
+    /// Every session there is, or why it could not be seen, in words. Cancel safe: a query that is dropped takes its
+    /// connection with it.
+    pub(crate) async fn seen(&self) -> Result<Vec<Backend>, String> {
+        self.sample().await.map_err(|failure| in_words(&failure))
+    }
+
     async fn sample(&self) -> Result<Vec<Backend>, Failure> {
         let mut lent = self.lent().await?;
         let rows = lent.control.sample().await?;

@@ -11,6 +11,7 @@ mod environment;
 mod exit_codes;
 mod failure;
 mod init;
+mod live;
 mod logs;
 mod manifest;
 mod narrator;

@@ -3,7 +3,8 @@
 use crate::attendant::{Ears, Told, Worker};
 use crate::backends::{Answered, Backends, Inquiries, NotAdmitted};
 use crate::control::{
-    self, Answers, AppStatus, Asked, ControlSocket, FleetStatus, Request, Response,
+    self, Answers, AppStatus, Asked, ControlSocket, FleetStatus, Inquirer, Request, Response, Step,
+    Views,
 };
 use crate::error::Error;
 use crate::event::{Event, Outcome, StopReason};
@@ -26,7 +27,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -48,6 +49,9 @@ pub struct Supervisor {
     control: ControlSocket,
     held: BTreeMap<Name, Held>,
     signals: Signals,
+    ask: mpsc::Sender<Asked>,
+    asked: mpsc::Receiver<Asked>,
+    views: Views,
 }
 
 impl Supervisor {
@@ -70,12 +74,30 @@ impl Supervisor {
                 held.insert(app.name.clone(), socket);
             }
         }
+        let (ask, asked) = mpsc::channel(1);
         Ok(Self {
             spec,
             control,
             held,
             signals: Signals::listen().map_err(Error::Setup)?,
+            ask,
+            asked,
+            // Nobody makes any until [`Supervisor::showing`].
+            views: watch::channel(None).1,
         })
+    }
+
+    /// From now on these views are shown to whoever watches over the control socket.
+    #[must_use]
+    pub fn showing(mut self, views: Views) -> Self {
+        self.views = views;
+        self
+    }
+
+    /// For whoever makes views: asks how the fleet is, once it runs.
+    #[must_use]
+    pub fn inquirer(&self) -> Inquirer {
+        Inquirer(self.ask.clone())
     }
 
     /// Where each app's socket is held, with the port that the system chose when 0 was asked for.
@@ -101,7 +123,6 @@ impl Supervisor {
     ) -> Result<Outcome, Error> {
         let spawner = Spawner::start(Handle::current()).map_err(Error::Setup)?;
         let (to_dispatcher, mut from_workers) = mpsc::channel(WORKERS_QUEUE);
-        let (ask, mut asked) = mpsc::channel(1);
         let ears = Ears {
             dispatcher: to_dispatcher,
             caller: events.clone(),
@@ -111,6 +132,9 @@ impl Supervisor {
             control,
             held,
             mut signals,
+            ask,
+            mut asked,
+            views,
         } = self;
         let inquiries = Inquiries::new(backends);
         let mut dispatcher = Dispatcher::new(spec, held, spawner, ears, inquiries);
@@ -137,7 +161,8 @@ impl Supervisor {
                 name = signals.next() => dispatcher.signalled(name).await,
                 Some(asked) = asked.recv() => dispatcher.asked(asked).await,
                 Ok((stream, _)) = control.listener().accept() => {
-                    conversations.spawn(control::serve(stream, ask.clone(), farewell.clone()));
+                    let (ask, views) = (ask.clone(), views.clone());
+                    conversations.spawn(control::serve(stream, ask, views, farewell.clone()));
                 }
                 Some(_) = conversations.join_next() => {}
                 () = sleep_until(deadline) => {
@@ -344,6 +369,12 @@ impl Dispatcher {
                     RollNews::Ended(RollEnd::Failed(failure)) => self.last_words(&failure.slot),
                     _ => Vec::new(),
                 };
+                match &news {
+                    RollNews::Boots(slot) => self.roster.stepped(slot, Step::Boots),
+                    RollNews::Drains(slot) => self.roster.stepped(slot, Step::Drains),
+                    RollNews::Serves(slot) => self.roster.stepped(slot, Step::Serves),
+                    RollNews::Ended(_) => {}
+                }
                 self.requests.rolled(&news, || words);
                 self.outbox.push_back(Event::Roll(news));
             }
@@ -548,6 +579,8 @@ impl Dispatcher {
                 self.outbox.push_back(Event::Stopping(reason));
                 self.decide(event).await;
             }
+            // Answered where the connection is served.
+            Request::Watch | Request::Sessions { .. } => {}
             Request::Reload => self.roll(None, How::Warm, answers).await,
             Request::Restart { slot } => self.roll(slot, How::Cold, answers).await,
             Request::Scale { app, instances } => self.scale(app, instances, answers),

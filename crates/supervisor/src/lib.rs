@@ -17,6 +17,7 @@
 //! | [`event`] | what the caller gets to know |
 //! | [`shim`] | the last steps before a worker's own code, inside its process |
 //! | [`control`] | the private socket that `status`, `reload` and the like talk to, both ends |
+//! | [`usage`] | what processes cost |
 //! | [`backends`] | what is asked of Postgres, through the caller |
 //! | `dispatcher` | the loop |
 //! | `roster` | what is known of each slot |
@@ -53,6 +54,7 @@ pub mod shim;
 mod signals;
 mod spawner;
 pub mod spec;
+pub mod usage;
 
 pub use backends::{Backends, NoBackends, NotAdmitted, Unreachable};
 pub use dispatcher::Supervisor;

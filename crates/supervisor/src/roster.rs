@@ -1,9 +1,9 @@
 //! What is known of each slot beyond the handover's state: its processes, and what they said.
 
 use crate::attendant::Worker;
-use crate::control::SlotStatus;
 use poolwright_topology::channel::Gauge;
 use poolwright_topology::handover::{Failure, Seat, SlotView, WorkerId};
+use poolwright_topology::status::{SlotStatus, Step, StepTaken};
 use poolwright_topology::tag::SlotId;
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -24,6 +24,7 @@ struct Known {
     crashed: bool,
     restarts: u32,
     last_failure: Option<String>,
+    last_step: Option<StepTaken>,
 }
 
 /// One process of a slot.
@@ -101,6 +102,14 @@ impl Roster {
         }
     }
 
+    /// A reload or restart has come to this step with the slot.
+    pub(crate) fn stepped(&mut self, slot: &SlotId, step: Step) {
+        if let Some(known) = self.slots.get_mut(slot) {
+            let at_unix_ms = unix_ms(SystemTime::now());
+            known.last_step = Some(StepTaken { step, at_unix_ms });
+        }
+    }
+
     /// The last lines on standard error of whom a failure is about: the process that is just gone, else
     /// the younger one.
     pub(crate) fn last_words(&self, view: Option<SlotView<'_>>) -> Vec<String> {
@@ -128,6 +137,7 @@ impl Roster {
             slot: view.slot.clone(),
             state: view.state,
             since_unix_ms: unix_ms(known.since),
+            last_step: known.last_step,
             pid: process.map(|p| p.worker.pid),
             successor_pid: at(view.successor).map(|p| p.worker.pid),
             generation: process.map(|p| p.generation),
@@ -153,6 +163,7 @@ impl Known {
             crashed: false,
             restarts: 0,
             last_failure: None,
+            last_step: None,
         }
     }
 }

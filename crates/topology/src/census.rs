@@ -30,6 +30,14 @@ pub struct Backend {
     pub database: Option<String>,
     /// `active`, `idle`, `idle in transaction`, …
     pub state: Option<String>,
+    /// For how long it has been in that state, in milliseconds by the server's clock.
+    pub state_ms: Option<u64>,
+    /// For how long its transaction has been open, in milliseconds; none outside of one.
+    pub transaction_ms: Option<u64>,
+    /// What it waits for, as Postgres says it: `Lock: transactionid`, `Client: ClientRead`.
+    pub waits_for: Option<String>,
+    /// The beginning of its present or last statement, literals left out.
+    pub query: Option<String>,
     /// `client backend`, `parallel worker`, `autovacuum worker`, …
     pub backend_type: Option<String>,
     /// The process that a parallel worker works for.

@@ -1,20 +1,20 @@
 //! What `verify` (and `doctor`) found, as data. Text, JSON and colour are the command line's.
 
 use crate::tag::SlotId;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// One thing that is not as declared.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
     /// What kind; stable.
     pub kind: Kind,
     /// How bad.
     pub severity: Severity,
     /// The slot it concerns, where there is one.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slot: Option<SlotId>,
     /// The pool it concerns, where there is one.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool: Option<String>,
     /// What was found, in one sentence.
     pub message: String,
@@ -23,7 +23,7 @@ pub struct Finding {
 }
 
 /// The kinds of finding. The names in JSON are stable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// The fleet as a whole holds more than the plan's bound.
@@ -48,10 +48,14 @@ pub enum Kind {
     ClosingBackend,
     /// The verifying role may not see the sessions' state.
     LimitedView,
+    /// A worker counts other connections of its pool than Postgres does, for longer than a sample.
+    TwoCounts,
+    /// A slot keeps failing and is not tried again.
+    SlotParked,
 }
 
 /// How bad a finding is. Only [`Severity::Error`] breaks the verdict.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
     /// Worth knowing.

@@ -14,6 +14,8 @@
 //! | [`prepare`] | a topology and what a server has | the changes that `prepare` makes |
 //! | [`handover`] | events of slots | the next actions of the supervisor |
 //! | [`channel`] | messages between supervisor and worker | JSON lines, and back |
+//! | [`status`] | | what the supervisor knows of its fleet, as data |
+//! | [`picture`] | status and census | one view of the fleet from both sides, and where they disagree |
 
 pub mod budget;
 pub mod census;
@@ -21,6 +23,8 @@ pub mod channel;
 pub mod declare;
 pub mod finding;
 pub mod handover;
+pub mod picture;
 pub mod prepare;
+pub mod status;
 pub mod tag;
 pub mod units;

@@ -9,6 +9,7 @@ use crate::commands::{exec_worker, plan, prepare, verify};
 use crate::environment::Environment;
 use crate::exit_codes::Exit;
 use crate::failure::Failure;
+use crate::live::Live;
 use crate::manifest::{self, Declared};
 use crate::narrator::Narrator;
 use crate::passwords;
@@ -125,15 +126,33 @@ impl Up {
         }
         let control = Control::connect(topology, |server| control_name(topology, server)).await?;
         let backends = Arc::new(FromPostgres::new(topology.clone(), control));
+        let (live, views) = Live::new(
+            supervisor.inquirer(),
+            Arc::clone(&backends),
+            topology.clone(),
+            plan,
+        );
+        let supervisor = supervisor.showing(views);
         let narrator =
             Narrator::start(&declared.located.state_dir).map_err(Failure::source(format!(
                 "writing the log in {}",
                 declared.located.state_dir.display()
             )))?;
-        let outcome = supervise(supervisor, &backends, topology, &narrator, background).await;
+        let running = supervise(supervisor, &backends, topology, &narrator, background);
+        let outcome = beside(live.look_on(), running).await;
         narrator.finish();
         outcome
     }
+}
+
+/// The work's outcome, with something beside it that may end earlier and is dropped with it.
+async fn beside<T>(aside: impl Future<Output = ()>, work: impl Future<Output = T>) -> T {
+    tokio::pin!(work);
+    tokio::select! {
+        outcome = &mut work => return outcome,
+        () = aside => {}
+    }
+    work.await
 }
 
 /// Runs the fleet and tells what happens, to its end.

@@ -1,8 +1,10 @@
 //! The other end: what the commands use.
 
-use super::protocol::{self, End, FleetStatus, MAX_LINE, Progress, Request, Response, SlotFailure};
+use super::protocol::{self, End, MAX_LINE, Progress, Request, Response, SlotFailure};
 use super::socket::socket_path;
 use crate::lines::BoundedLines;
+use poolwright_topology::picture::{Picture, Session};
+use poolwright_topology::status::FleetStatus;
 use poolwright_topology::tag::{Name, SlotId};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -90,6 +92,40 @@ impl Client {
         self.ask(Request::Status).await?;
         match self.answer().await? {
             Response::Status { status } => Ok(status),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Every picture of the fleet from now on, about one a second, until `seen` answers `false` or the fleet ends. Not cancel
+    /// safe: drop the client then.
+    ///
+    /// # Errors
+    /// When the supervisor refuses or goes away.
+    pub async fn watch(
+        mut self,
+        mut seen: impl AsyncFnMut(Picture) -> bool,
+    ) -> Result<(), ClientError> {
+        self.ask(Request::Watch).await?;
+        loop {
+            match self.answer().await? {
+                Response::Picture { picture } => {
+                    if !seen(picture).await {
+                        return Ok(());
+                    }
+                }
+                other => return Err(unexpected(&other)),
+            }
+        }
+    }
+
+    /// What a slot does in Postgres right now. Not cancel safe: drop the client then.
+    ///
+    /// # Errors
+    /// When the supervisor refuses or goes away.
+    pub async fn sessions(&mut self, slot: SlotId) -> Result<Vec<Session>, ClientError> {
+        self.ask(Request::Sessions { slot }).await?;
+        match self.answer().await? {
+            Response::Sessions { sessions } => Ok(sessions),
             other => Err(unexpected(&other)),
         }
     }

@@ -10,10 +10,9 @@ mod server;
 mod socket;
 
 pub use client::{Client, ClientError};
-pub use protocol::{
-    AppStatus, End, FleetStatus, Progress, Request, Response, SlotFailure, SlotStatus, Step,
-    VERSION,
-};
+pub use poolwright_topology::status::{AppStatus, FleetStatus, SlotStatus, Step};
+pub use protocol::{End, Progress, Request, Response, SlotFailure, VERSION};
+pub use server::{Inquirer, Views};
 pub use socket::socket_path;
 
 pub(crate) use server::{Answers, Asked, serve};

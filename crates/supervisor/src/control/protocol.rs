@@ -1,12 +1,10 @@
 //! The messages, shared by both ends.
 
 use crate::event::Outcome;
-use poolwright_topology::channel::Gauge;
-use poolwright_topology::handover::SlotState;
+use poolwright_topology::picture::{Picture, Session};
+use poolwright_topology::status::{FleetStatus, Step};
 use poolwright_topology::tag::{Name, SlotId};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
 
 /// The version of the protocol: raised when a message of an older one would be misunderstood.
 pub const VERSION: u32 = 1;
@@ -28,6 +26,13 @@ pub(crate) struct Envelope<T> {
 pub enum Request {
     /// Answered by [`Response::Status`].
     Status,
+    /// Answered by a [`Response::Picture`] now and with every new one, until the connection is closed.
+    Watch,
+    /// What a slot does in Postgres right now. Answered by [`Response::Sessions`].
+    Sessions {
+        /// The slot.
+        slot: SlotId,
+    },
     /// Answered by [`Response::Stopping`] at once and by [`Response::Stopped`] when all is over.
     Stop {
         /// Without a drain.
@@ -54,13 +59,23 @@ pub enum Request {
 }
 
 /// What a running fleet answers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "response", rename_all = "snake_case")]
 pub enum Response {
     /// How the fleet is.
     Status {
         /// The fleet.
         status: FleetStatus,
+    },
+    /// How the fleet is, from both sides.
+    Picture {
+        /// The fleet.
+        picture: Picture,
+    },
+    /// The sessions of a slot, as they were last seen.
+    Sessions {
+        /// By pool and age of their transaction, oldest first.
+        sessions: Vec<Session>,
     },
     /// The fleet drains.
     Stopping,
@@ -101,18 +116,6 @@ pub struct Progress {
     pub of: u32,
 }
 
-/// What a slot does in a reload or restart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Step {
-    /// The successor boots beside its predecessor.
-    Boots,
-    /// The predecessor was asked to leave.
-    Drains,
-    /// The new worker serves.
-    Serves,
-}
-
 /// Why a reload, restart or scaling stopped. The slots whose turn had not come run what they ran before; the
 /// one that failed keeps its old worker, or is restarted with pauses when that had left already.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -123,67 +126,6 @@ pub struct SlotFailure {
     pub reason: String,
     /// The last lines its worker wrote to standard error.
     pub last_words: Vec<String>,
-}
-
-/// A running fleet.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FleetStatus {
-    /// The supervisor's process.
-    pub pid: u32,
-    /// Since when it runs, in milliseconds since 1970.
-    pub since_unix_ms: u64,
-    /// Its apps, in the order in which they launch.
-    pub apps: Vec<AppStatus>,
-}
-
-/// An app of a running fleet.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AppStatus {
-    /// Its name.
-    pub app: Name,
-    /// Where it listens.
-    pub listen: Option<SocketAddr>,
-    /// How many workers it is to have: what `scale` said last. A slot beyond them is leaving.
-    pub instances: u32,
-    /// Its slots, lowest first.
-    pub slots: Vec<SlotStatus>,
-}
-
-/// A slot of a running fleet.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SlotStatus {
-    /// The slot.
-    pub slot: SlotId,
-    /// What it is doing.
-    pub state: SlotState,
-    /// Since when, in milliseconds since 1970.
-    pub since_unix_ms: u64,
-    /// Its process, if there is one.
-    pub pid: Option<u32>,
-    /// The process of the successor that boots beside it, during a reload.
-    #[serde(default)]
-    pub successor_pid: Option<u32>,
-    /// Which reload or restart its process comes from: 1 is the fleet's start.
-    #[serde(default)]
-    pub generation: Option<u32>,
-    /// How often its process was started again after a failure, in all.
-    pub restarts: u32,
-    /// How many failures it has not made up for by serving since: these decide the pauses, and when the
-    /// slot is parked.
-    #[serde(default)]
-    pub failures: u32,
-    /// Its last failure in words: of a parked slot, the reason.
-    #[serde(default)]
-    pub last_failure: Option<String>,
-    /// The executor id that its worker reported; none where no pool belongs to an executor.
-    pub executor_id: Option<String>,
-    /// What its worker says it is doing (`STATUS=` of `sd_notify`), if it says anything.
-    #[serde(default)]
-    pub says: Option<String>,
-    /// The declared maximum of each pool, by name.
-    pub pools: BTreeMap<String, u32>,
-    /// The state of each pool as its worker last reported it, by name.
-    pub gauges: BTreeMap<String, Gauge>,
 }
 
 /// How a fleet ended.

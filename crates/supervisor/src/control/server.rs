@@ -2,10 +2,16 @@
 
 use super::protocol::{self, MAX_LINE, Request, Response};
 use crate::lines::BoundedLines;
+use poolwright_topology::picture::View;
+use poolwright_topology::status::FleetStatus;
+use poolwright_topology::tag::SlotId;
 use rustix::process::geteuid;
+use std::io;
+use std::sync::Arc;
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
-use tokio::sync::mpsc;
+use tokio::net::unix::OwnedWriteHalf;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 /// A request on its way to the dispatcher. It is answered until `answers` is dropped.
@@ -18,10 +24,31 @@ pub(crate) struct Asked {
 /// Unbounded: a reload has three steps a slot, and nobody waits for who reads them.
 pub(crate) type Answers = mpsc::UnboundedSender<Response>;
 
+/// Asks a running fleet how it is, from within the supervisor's own process.
+#[derive(Debug, Clone)]
+pub struct Inquirer(pub(crate) mpsc::Sender<Asked>);
+
+impl Inquirer {
+    /// How the fleet is; `None` when it has ended. Cancel safe.
+    pub async fn status(&self) -> Option<FleetStatus> {
+        let (answers, mut queue) = mpsc::unbounded_channel();
+        let request = Request::Status;
+        self.0.send(Asked { request, answers }).await.ok()?;
+        match queue.recv().await? {
+            Response::Status { status } => Some(status),
+            _ => None,
+        }
+    }
+}
+
+/// What is seen of the fleet: nothing at first, then a new view about once a second.
+pub type Views = watch::Receiver<Option<Arc<View>>>;
+
 /// Serves one connection, until it is closed or, between two requests, `end` is cancelled.
 pub(crate) async fn serve(
     stream: UnixStream,
     dispatcher: mpsc::Sender<Asked>,
+    views: Views,
     end: CancellationToken,
 ) {
     let stranger = stranger(&stream);
@@ -40,6 +67,11 @@ pub(crate) async fn serve(
         };
         let (answers, mut queue) = mpsc::unbounded_channel();
         match request {
+            Ok(Request::Watch) => return watch(views, &mut write, end).await,
+            Ok(Request::Sessions { slot }) => {
+                answers.send(sessions(&views, &slot)).ok();
+                drop(answers);
+            }
             Ok(request) => {
                 if dispatcher.send(Asked { request, answers }).await.is_err() {
                     return;
@@ -51,14 +83,45 @@ pub(crate) async fn serve(
             }
         }
         while let Some(answer) = queue.recv().await {
-            if write
-                .write_all(protocol::write(answer).as_bytes())
-                .await
-                .is_err()
-            {
+            if say(&mut write, answer).await.is_err() {
                 return;
             }
         }
+    }
+}
+
+async fn say(write: &mut OwnedWriteHalf, answer: Response) -> io::Result<()> {
+    write.write_all(protocol::write(answer).as_bytes()).await
+}
+
+/// Every picture there is, until the connection is closed or nobody makes any more. One that takes them slowly misses
+/// some, and holds nobody up.
+async fn watch(mut views: Views, write: &mut OwnedWriteHalf, end: CancellationToken) {
+    views.mark_changed();
+    loop {
+        tokio::select! {
+            changed = views.changed() => if changed.is_err() {
+                let reason = "nobody looks at this fleet".to_owned();
+                say(write, Response::Refused { reason }).await.ok();
+                return;
+            },
+            () = end.cancelled() => return,
+        }
+        let view = views.borrow_and_update().clone();
+        if let Some(view) = view {
+            let picture = view.picture.clone();
+            if say(write, Response::Picture { picture }).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+fn sessions(views: &Views, slot: &SlotId) -> Response {
+    let view = views.borrow().clone();
+    let sessions = view.and_then(|view| view.sessions.get(slot).cloned());
+    Response::Sessions {
+        sessions: sessions.unwrap_or_default(),
     }
 }
 
