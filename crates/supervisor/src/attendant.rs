@@ -3,6 +3,7 @@
 //! What a worker says goes to the dispatcher in order, and its exit last: after everything it said and
 //! wrote, so that the report of a failure has its last words.
 
+use crate::descriptors::SoftLimit;
 use crate::environment::{self, CHANNEL_FD, LISTENER_FD};
 use crate::event::{Event, LAST_WORDS, MAX_OUTPUT_LINE, Stream};
 use crate::lines::BoundedLines;
@@ -93,7 +94,7 @@ impl Worker {
         let notify = (app.ready == Readiness::Notify)
             .then(|| NotifySocket::bind(&fleet.state_dir, worker))
             .transpose()?;
-        let mut command = command(&fleet.shim, app)?;
+        let mut command = command(&fleet.shim, app, spawner.soft_limit())?;
         let notified = notify.as_ref().map(NotifySocket::path);
         environment::apply(
             &mut command,
@@ -175,14 +176,14 @@ fn signal_group(group: Option<Pid>, signal: Signal) {
     }
 }
 
-fn command(shim: &[OsString], app: &AppSpec) -> io::Result<Command> {
+fn command(shim: &[OsString], app: &AppSpec, limit: SoftLimit) -> io::Result<Command> {
     let (program, args) = shim
         .split_first()
         .ok_or_else(|| io::Error::other("the shim's command line is empty"))?;
     let mut command = Command::new(program);
     command
         .args(args)
-        .args(shim::leading_args())
+        .args(shim::leading_args(limit))
         .args(&app.command)
         .current_dir(&app.cwd)
         // A group of its own: signals reach what the worker started, and a terminal's Ctrl-C does not

@@ -24,6 +24,7 @@
 //! | `requests` | who waits for the end of what |
 //! | `signals` | SIGTERM, SIGINT and SIGHUP |
 //! | `spawner` | the one thread that forks |
+//! | `descriptors` | how many descriptors there may be |
 //! | `attendant` | one worker: its channel, its output, its end |
 //! | `environment` | the variables of a worker |
 //! | `listener` | the sockets that are held through everything |
@@ -38,6 +39,7 @@
 mod attendant;
 pub mod backends;
 pub mod control;
+mod descriptors;
 mod dispatcher;
 mod environment;
 mod error;

@@ -20,6 +20,7 @@
 //! program that it ends in. Whenever the supervisor lives to see a worker's end, it ends the whole process
 //! group with it.
 
+use crate::descriptors::SoftLimit;
 use poolwright_lock::{Lock, LockError, LockName};
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 use std::ffi::{OsStr, OsString};
@@ -46,6 +47,8 @@ pub enum Error {
     SupervisorGone,
     /// The worker cannot be tied to its supervisor.
     Tie(io::Error),
+    /// The worker cannot be given the limit on descriptors that it is to have.
+    Limit(io::Error),
     /// The program's executor id is another living process's, or cannot be held.
     Lock(LockError),
     /// The program cannot be executed.
@@ -65,7 +68,7 @@ impl Error {
         match self {
             Self::Exec { source, .. } if source.kind() == io::ErrorKind::NotFound => 127,
             Self::Exec { .. } => 126,
-            Self::Usage | Self::SupervisorGone | Self::Tie(_) | Self::Lock(_) => 1,
+            Self::Usage | Self::SupervisorGone | Self::Tie(_) | Self::Limit(_) | Self::Lock(_) => 1,
         }
     }
 }
@@ -76,6 +79,7 @@ impl fmt::Display for Error {
             Self::Usage => f.write_str("started by hand, expected to be started by the supervisor"),
             Self::SupervisorGone => f.write_str("the supervisor is gone"),
             Self::Tie(source) => write!(f, "cannot tie the worker to its supervisor: {source}"),
+            Self::Limit(source) => write!(f, "cannot limit the worker's descriptors: {source}"),
             Self::Lock(LockError::Io { name, source }) => {
                 write!(f, "the lock {name} cannot be taken: {source}")
             }
@@ -99,7 +103,8 @@ impl std::error::Error for Error {}
 pub fn exec(args: impl IntoIterator<Item = OsString>) -> Error {
     let mut args = args.into_iter();
     let supervisor = args.next().as_deref().and_then(read_pid);
-    let (Some(supervisor), Some(program)) = (supervisor, args.next()) else {
+    let limit = args.next().as_deref().and_then(SoftLimit::read);
+    let (Some(supervisor), Some(limit), Some(program)) = (supervisor, limit, args.next()) else {
         return Error::Usage;
     };
     if let Err(error) = set_parent_process_death_signal(Some(Signal::KILL)) {
@@ -108,6 +113,9 @@ pub fn exec(args: impl IntoIterator<Item = OsString>) -> Error {
     // Only now: a supervisor that died before the line above took no signal with it.
     if getppid() != Some(supervisor) {
         return Error::SupervisorGone;
+    }
+    if let Err(error) = limit.apply() {
+        return Error::Limit(error);
     }
     let lock = match take_executor_id() {
         Ok(lock) => lock,
@@ -142,8 +150,8 @@ fn take_executor_id() -> Result<Option<Lock>, LockError> {
 }
 
 /// The arguments that [`exec`] reads, in front of the worker's command.
-pub(crate) fn leading_args() -> [OsString; 1] {
-    [std::process::id().to_string().into()]
+pub(crate) fn leading_args(limit: SoftLimit) -> [OsString; 2] {
+    [std::process::id().to_string().into(), limit.to_arg()]
 }
 
 fn read_pid(text: &OsStr) -> Option<Pid> {
@@ -159,5 +167,7 @@ mod tests {
         assert!(matches!(exec([]), Error::Usage));
         assert!(matches!(exec(["true".into()]), Error::Usage));
         assert!(matches!(exec(["0".into(), "true".into()]), Error::Usage));
+        let arguments = ["1", "many", "true"].map(OsString::from);
+        assert!(matches!(exec(arguments), Error::Usage));
     }
 }

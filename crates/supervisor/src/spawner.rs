@@ -14,12 +14,14 @@ use tokio::process::Child;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
+use crate::descriptors::SoftLimit;
 use crate::environment::CHANNEL_FD;
 
 /// Starts processes. Dropping it ends the thread and, by their death signal, every worker.
 #[derive(Debug)]
 pub(crate) struct Spawner {
     orders: mpsc::Sender<Order>,
+    soft_limit: SoftLimit,
 }
 
 struct Order {
@@ -30,6 +32,7 @@ struct Order {
 impl Spawner {
     /// Starts the thread. Its children belong to the runtime of `handle`, which reaps them.
     pub(crate) fn start(handle: Handle) -> io::Result<Self> {
+        let soft_limit = SoftLimit::raise()?;
         let reserved = reserve_low_descriptors()?;
         let (orders, queue) = mpsc::channel::<Order>();
         thread::Builder::new()
@@ -43,7 +46,12 @@ impl Spawner {
                     reply.send(command.kill_on_drop(true).spawn()).ok();
                 }
             })?;
-        Ok(Self { orders })
+        Ok(Self { orders, soft_limit })
+    }
+
+    /// The limit on descriptors that workers are to have.
+    pub(crate) const fn soft_limit(&self) -> SoftLimit {
+        self.soft_limit
     }
 
     /// Starts one process.

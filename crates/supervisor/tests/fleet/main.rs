@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod control;
 #[cfg(test)]
+mod crowd;
+#[cfg(test)]
 mod ends;
 #[cfg(test)]
 mod handover;

@@ -19,6 +19,7 @@ struct State {
     remaining: BTreeMap<SlotId, u32>,
     silent: bool,
     most: Option<u32>,
+    censuses: usize,
 }
 
 impl Shown {
@@ -42,6 +43,11 @@ impl Shown {
         self.state.lock().unwrap().most = Some(most);
     }
 
+    /// How often it has been asked.
+    pub(crate) fn censuses(&self) -> usize {
+        self.state.lock().unwrap().censuses
+    }
+
     /// Until it has been asked `times` more often.
     pub(crate) async fn asked(&self, times: usize) {
         for _ in 0..times {
@@ -57,7 +63,8 @@ impl Backends for Shown {
         _slots: &BTreeSet<SlotId>,
     ) -> Result<BTreeMap<SlotId, u32>, Unreachable> {
         self.asked.notify_one();
-        let state = self.state.lock().unwrap();
+        let mut state = self.state.lock().unwrap();
+        state.censuses += 1;
         match state.silent {
             true => Err(Unreachable("nobody answers".into())),
             false => Ok(state.remaining.clone()),
