@@ -4,6 +4,7 @@ use std::process::Command;
 
 use acceptance::Stack;
 use anyhow::{Context, Result};
+use poolwright_testkit::TestServer;
 use serde::Serialize;
 
 /// A machine and the versions of what runs on it.
@@ -16,10 +17,15 @@ pub(crate) struct Machine {
     pub(crate) rustc: String,
     pub(crate) node: String,
     pub(crate) postgres: String,
+    /// How many processes wanted to run, on average over the minute before: not 0 is not quiet.
+    pub(crate) load_before: f64,
 }
 
 /// Asks the machine.
-pub(crate) fn describe() -> Result<Machine> {
+pub(crate) async fn describe() -> Result<Machine> {
+    let load = std::fs::read_to_string("/proc/loadavg")?;
+    let load = load.split(' ').next().context("no load average")?;
+    let load_before = load.parse()?;
     let cpus = std::fs::read_to_string("/proc/cpuinfo")?;
     let processor = field(&cpus, "model name").unwrap_or("unknown").to_owned();
     let memory = std::fs::read_to_string("/proc/meminfo")?;
@@ -33,9 +39,19 @@ pub(crate) fn describe() -> Result<Machine> {
         kernel: output("uname", &["-sr"])?,
         rustc: output("rustc", &["--version"])?,
         node: output(node, &["--version"])?,
-        // Filled in by the first server that is started.
-        postgres: String::new(),
+        postgres: postgres().await?,
+        load_before,
     })
+}
+
+/// The version of the server that all measurements run on.
+async fn postgres() -> Result<String> {
+    let server = TestServer::start().await?;
+    let version = sqlx::query_scalar("SHOW server_version")
+        .fetch_one(&mut server.admin().await?)
+        .await?;
+    server.stop().await?;
+    Ok(version)
 }
 
 fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {

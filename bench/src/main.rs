@@ -1,14 +1,18 @@
-//! Both stacks side by side in one run: 3 workers, 18 connections, 30 clients, under `poolwright up`.
+//! Three comparisons in one run, all on this machine: the two stacks, the two process managers, and a fleet of 25 workers
+//! with one of 200.
 //!
-//! Writes `docs/benchmarks.md` and the raw figures, `docs/benchmarks.json`. Takes about three minutes.
-//! `BENCH_ROUNDS` (default 3) says how often each stack is measured.
+//! Writes `docs/benchmarks.md` and the raw figures, `docs/benchmarks.json`. Takes about twelve minutes.
+//! `BENCH_ROUNDS` (default 3) says how often stacks and managers are measured. With the name of a comparison as its argument (`stacks`,
+//! `managers`, `crowd`) it measures only that one, prints what it found and writes nothing.
 
 mod client;
+mod crowd;
 mod machine;
+mod managers;
+mod process;
 mod report;
-mod round;
+mod stacks;
 
-use acceptance::Stack;
 use anyhow::{Context, Result, ensure};
 
 use crate::report::Report;
@@ -25,13 +29,20 @@ async fn main() -> Result<()> {
             .with_context(|| format!("BENCH_ROUNDS: found {given:?}"))?,
         Err(_) => 3,
     };
-    let mut report = Report::new(machine::describe()?);
-    // Alternating, so that whatever else the machine does meets both.
-    for _ in 0..rounds {
-        for stack in [Stack::Axum, Stack::Sveltekit] {
-            let figures = round::measure(stack).await?;
-            report.add(stack, figures);
-        }
+    let only = std::env::args().nth(1);
+    let wanted = |part: &str| only.as_deref().is_none_or(|only| only == part);
+    let mut report = Report::new(machine::describe().await?);
+    if wanted("stacks") {
+        report.stacks = stacks::compare(rounds).await?;
     }
-    report.write()
+    if wanted("managers") {
+        report.managers = managers::compare(rounds).await?;
+    }
+    if wanted("crowd") {
+        report.crowd = crowd::grow().await?;
+    }
+    match only {
+        Some(_) => report.print(),
+        None => report.write(),
+    }
 }

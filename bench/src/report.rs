@@ -1,92 +1,87 @@
 //! The figures as a page and as data.
 
-use std::fmt::Write;
+mod crowd;
+mod managers;
+mod stacks;
 
-use acceptance::Stack;
 use anyhow::{Context, Result};
 use poolwright_testkit::built;
 use serde::Serialize;
 
+use crate::crowd::Figures;
 use crate::machine::Machine;
-use crate::round::{CLIENTS, Figures, LISTED, ORDERS, READS, WARM_UP, WORKERS, median};
+use crate::managers::Managers;
+use crate::stacks::Stacks;
 
-/// Every round of both stacks.
+/// Everything that was measured.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     machine: Machine,
-    axum: Vec<Figures>,
-    sveltekit: Vec<Figures>,
+    pub(crate) stacks: Stacks,
+    pub(crate) managers: Managers,
+    pub(crate) crowd: Vec<Figures>,
 }
 
-/// One line of the table.
-struct Line {
-    name: &'static str,
-    figure: fn(&Figures) -> f64,
-    /// Whether more is better.
-    more: bool,
+/// The middle of the rounds and how far they lie apart.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Spread {
+    pub(crate) median: f64,
+    min: f64,
+    max: f64,
 }
 
-const LINES: [Line; 7] = [
-    Line {
-        name: "`GET /api/orders`, requests/s",
-        figure: |f| f.reads_per_second,
-        more: true,
-    },
-    Line {
-        name: "their median time, ms",
-        figure: |f| f.read_p50_ms,
-        more: false,
-    },
-    Line {
-        name: "their 99th percentile, ms",
-        figure: |f| f.read_p99_ms,
-        more: false,
-    },
-    Line {
-        name: "processor time of the workers for one, µs",
-        figure: |f| f.read_cpu_us,
-        more: false,
-    },
-    Line {
-        name: "completed orders/s",
-        figure: |f| f.orders_per_second,
-        more: true,
-    },
-    Line {
-        name: "memory per worker when ready, MiB",
-        figure: |f| f.idle_mib,
-        more: false,
-    },
-    Line {
-        name: "memory per worker after load, MiB",
-        figure: |f| f.loaded_mib,
-        more: false,
-    },
-];
+impl Spread {
+    /// None of no values.
+    pub(crate) fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
+        let mut values: Vec<f64> = values.into_iter().collect();
+        values.sort_by(f64::total_cmp);
+        Some(Self {
+            median: *values.get(values.len() / 2)?,
+            min: *values.first()?,
+            max: *values.last()?,
+        })
+    }
+
+    /// Of one figure of every round.
+    fn over<T>(rounds: &[T], figure: impl Fn(&T) -> f64) -> Result<Self> {
+        Self::of(rounds.iter().map(figure)).context("nothing was measured")
+    }
+
+    /// As it stands in a table.
+    fn cell(self) -> String {
+        let [median, min, max] = [self.median, self.min, self.max].map(number);
+        if min == max {
+            median
+        } else {
+            format!("{median} ({min}–{max})")
+        }
+    }
+}
+
+fn number(value: f64) -> String {
+    if value == value.trunc() || value >= 100.0 {
+        format!("{value:.0}")
+    } else if value < 10.0 {
+        format!("{value:.2}")
+    } else {
+        format!("{value:.1}")
+    }
+}
 
 impl Report {
     pub(crate) fn new(machine: Machine) -> Self {
         Self {
             machine,
-            axum: Vec::new(),
-            sveltekit: Vec::new(),
+            stacks: Stacks::default(),
+            managers: Managers::default(),
+            crowd: Vec::new(),
         }
     }
 
-    /// Takes a round in, and says so.
-    pub(crate) fn add(&mut self, stack: Stack, figures: Figures) {
-        say(&format!(
-            "{:<10} {:>8.0} reads/s {:>8.1} orders/s {:>7.1} MiB",
-            stack.name(),
-            figures.reads_per_second,
-            figures.orders_per_second,
-            figures.loaded_mib
-        ));
-        self.machine.postgres.clone_from(&figures.postgres);
-        match stack {
-            Stack::Axum => self.axum.push(figures),
-            Stack::Sveltekit => self.sveltekit.push(figures),
-        }
+    /// What was measured so far, as data.
+    pub(crate) fn print(&self) -> Result<()> {
+        say(&serde_json::to_string_pretty(self)?);
+        Ok(())
     }
 
     /// Writes both files.
@@ -102,73 +97,41 @@ impl Report {
     }
 
     fn page(&self) -> Result<String> {
-        let Self { machine, .. } = self;
-        let rounds = self.axum.len();
-        let mut table = String::new();
-        for Line { name, figure, more } in LINES {
-            let of = |rounds: &[Figures]| median(rounds.iter().map(figure).collect());
-            let (axum, sveltekit) = of(&self.axum)
-                .zip(of(&self.sveltekit))
-                .context("nothing was measured")?;
-            let ratio = if more {
-                axum / sveltekit
-            } else {
-                sveltekit / axum
-            };
-            let (axum, sveltekit) = (number(axum), number(sveltekit));
-            writeln!(table, "| {name} | {axum} | {sveltekit} | {ratio:.1} × |")?;
-        }
-        let generator =
-            |rounds: &[Figures]| median(rounds.iter().map(|f| f.generator_cores).collect());
-        let (axum, sveltekit) = generator(&self.axum)
-            .zip(generator(&self.sveltekit))
-            .context("nothing was measured")?;
+        let Self {
+            machine,
+            stacks,
+            managers,
+            crowd,
+        } = self;
         Ok(format!(
             "\
 # Benchmarks
 
-Both stacks in one run, alternating, each on an empty Postgres of its own: {WORKERS} workers under
-`poolwright up`, 18 connections, {CLIENTS} clients that keep their connections. Medians of {rounds} rounds. Printed
-by `make bench`; every round stands in [benchmarks.json](benchmarks.json).
+Printed by `make bench`, which measures everything below in one run on one machine. A figure is the median of {rounds} rounds, with
+the lowest and the highest in parentheses; every round stands in [benchmarks.json](benchmarks.json). What is compared
+alternates, each time on an empty Postgres of its own. Ratios travel between machines better than the figures
+themselves do.
 
-| | axum | SvelteKit | axum is better by |
-| --- | ---: | ---: | ---: |
-{table}
-Measured on {processor}, {cores} cores, {memory} GiB, {kernel}; {rustc}, Node {node},
-PostgreSQL {postgres}.
+Measured on {processor}, {cores} cores, {memory} GiB, {kernel}, with a load average of {load:.1} before; {rustc}, Node {node},
+PostgreSQL {postgres}. Load generator, workers and database share the {cores} cores. The database flushes nothing to
+disk (`fsync = off`): the disk would hide the differences.
 
-## How
-
-- *Reads*: {reads} s of `GET /api/orders` for one tenant, {listed} orders in each answer, after {warm_up} s of
-  warm-up. Each is a transaction under row-level security.
-- *Completed orders*: {ORDERS} orders are placed as fast as they are accepted; the clock stops when the last is
-  shipped. Each is a durable workflow of three steps, without the pause that the demo makes in between.
-- *Memory* is the proportional set size of the median worker (`/proc/<pid>/smaps_rollup`).
-- The database flushes nothing to disk (`fsync = off`): the disk would hide the difference between the stacks.
-- Load generator, workers, and database share the {cores} cores. The generator took {axum:.2} of a core
-  while it read from axum and {sveltekit:.2} while it read from SvelteKit.
-
-Ratios travel between machines better than the figures themselves do.
-",
+{stacks}
+{managers}
+{crowd}",
+            rounds = stacks.axum.len(),
             processor = machine.processor,
             cores = machine.cores,
             memory = machine.memory_gib,
             kernel = machine.kernel,
+            load = machine.load_before,
             rustc = machine.rustc,
             node = machine.node,
             postgres = machine.postgres,
-            reads = READS.as_secs(),
-            warm_up = WARM_UP.as_secs(),
-            listed = LISTED,
+            stacks = stacks::section(stacks)?,
+            managers = managers::section(managers)?,
+            crowd = crowd::section(crowd)?,
         ))
-    }
-}
-
-fn number(value: f64) -> String {
-    if value < 100.0 {
-        format!("{value:.1}")
-    } else {
-        format!("{value:.0}")
     }
 }
 
@@ -176,6 +139,20 @@ fn number(value: f64) -> String {
     clippy::print_stdout,
     reason = "the measurements are what this program is for"
 )]
-fn say(text: &str) {
+pub(crate) fn say(text: &str) {
     println!("{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cell_shows_the_median_and_how_far_the_rounds_lie_apart() {
+        let spread = |values: &[f64]| Spread::of(values.iter().copied()).unwrap().cell();
+        assert_eq!(spread(&[1200.4, 1100.0, 1300.0]), "1200 (1100–1300)");
+        assert_eq!(spread(&[18.0, 18.0, 18.0]), "18");
+        assert_eq!(spread(&[2.345]), "2.35");
+        assert!(Spread::of([]).is_none());
+    }
 }

@@ -122,7 +122,13 @@ impl Process {
         mut wanted: impl FnMut(&str) -> bool,
     ) -> Result<String> {
         let mut lines = self.lines.clone();
-        let mut find = |lines: &Vec<String>| lines.iter().find(|line| wanted(line)).cloned();
+        // Those before it were looked at already.
+        let mut next = 0;
+        let mut find = |lines: &Vec<String>| {
+            let fresh = lines.get(next..).unwrap_or_default();
+            next = lines.len();
+            fresh.iter().find(|line| wanted(line)).cloned()
+        };
         let found = timeout(limit, async {
             loop {
                 if let Some(line) = find(&lines.borrow_and_update()) {

@@ -1,7 +1,7 @@
 //! A running fleet.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use poolwright_testkit::sampler::{self, Backend};
@@ -26,6 +26,8 @@ pub struct Fleet {
     pub desk: Desk,
     /// What each worker said of itself when it was ready, by slot.
     pub ready: BTreeMap<String, Value>,
+    /// From the manager's command to that.
+    pub took: Duration,
     manager: Running,
     /// What it was started from. Dropped last, so that the server outlives its clients.
     pub setup: Setup,
@@ -45,13 +47,21 @@ impl Fleet {
 
     /// `workers` workers as set up; ready when every one of them has answered that it is.
     pub async fn from(cell: Cell, setup: Setup, workers: usize) -> Result<Self> {
+        // PM2 starts all workers at once; the database has to stand before (H1).
+        let setup = match cell.manager {
+            Manager::Pm2 if !setup.is_prepared() => setup.prepared().await?,
+            _ => setup,
+        };
+        let begin = Instant::now();
         let mut manager = match cell.manager {
-            Manager::Poolwright => Running::Poolwright(setup.poolwright()?.start(&["up"])?),
-            Manager::Pm2 => {
-                // PM2 starts all workers at once; the database has to stand before (H1).
-                setup.poolwright()?.run(&["prepare"]).await?.expect(0)?;
-                Running::Pm2(Pm2::start(&setup).await?)
+            Manager::Poolwright => {
+                let arguments: &[&str] = match setup.is_prepared() {
+                    true => &["up", "--no-prepare"],
+                    false => &["up"],
+                };
+                Running::Poolwright(setup.poolwright()?.start(arguments)?)
             }
+            Manager::Pm2 => Running::Pm2(Pm2::start(&setup).await?),
         };
         let desk = Desk::new(setup.port)?;
         let ready = match desk.ready_workers(workers, READY).await {
@@ -61,6 +71,7 @@ impl Fleet {
                 return Err(error.context(format!("{}: {said}", cell.name())));
             }
         };
+        let took = begin.elapsed();
         ensure!(
             !manager.ended()?,
             "{}: the manager ended: {}",
@@ -71,6 +82,7 @@ impl Fleet {
             cell,
             desk,
             ready,
+            took,
             manager,
             setup,
         })
@@ -119,6 +131,25 @@ impl Fleet {
         match &self.manager {
             Running::Pm2(pm2) => pm2.reload().await,
             Running::Poolwright(_) => bail!("{} has no PM2", self.cell.name()),
+        }
+    }
+
+    /// A reload by whichever manager it is, to its end.
+    pub async fn reload(&self) -> Result<()> {
+        match &self.manager {
+            Running::Pm2(pm2) => pm2.reload().await,
+            Running::Poolwright(_) => {
+                let reload = self.setup.poolwright()?.run(&["reload"]).await?;
+                reload.expect(0).map(drop)
+            }
+        }
+    }
+
+    /// The process that manages the workers.
+    pub fn manager_pid(&self) -> Result<u32> {
+        match &self.manager {
+            Running::Pm2(pm2) => pm2.pid(),
+            Running::Poolwright(process) => process.pid().context("the supervisor has ended"),
         }
     }
 

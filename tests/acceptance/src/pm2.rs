@@ -18,11 +18,12 @@ const LIMIT: Duration = Duration::from_secs(90);
 pub(crate) struct Pm2 {
     home: PathBuf,
     directory: PathBuf,
+    ecosystem: String,
     environment: Vec<(OsString, OsString)>,
 }
 
 impl Pm2 {
-    /// `pm2 start ecosystem.config.cjs --env production`.
+    /// `pm2 start ecosystem.config.cjs --env production`, or another file that is set up.
     pub(crate) async fn start(setup: &Setup) -> Result<Self> {
         let mut environment: Vec<(OsString, OsString)> = setup
             .environment()
@@ -38,17 +39,24 @@ impl Pm2 {
         let pm2 = Self {
             home: setup.pm2_home(),
             directory: setup.directory()?,
+            ecosystem: setup.ecosystem_file().display().to_string(),
             environment,
         };
-        pm2.run(&["start", "ecosystem.config.cjs", "--env", "production"])
+        pm2.run(&["start", &pm2.ecosystem, "--env", "production"])
             .await?;
         Ok(pm2)
     }
 
-    /// `pm2 reload ecosystem.config.cjs --env production`.
+    /// `pm2 reload`, of the same file.
     pub(crate) async fn reload(&self) -> Result<()> {
-        self.run(&["reload", "ecosystem.config.cjs", "--env", "production"])
+        self.run(&["reload", &self.ecosystem, "--env", "production"])
             .await
+    }
+
+    /// The daemon, which is the primary of a cluster.
+    pub(crate) fn pid(&self) -> Result<u32> {
+        let text = std::fs::read_to_string(self.home.join("pm2.pid"))?;
+        text.trim().parse().context("no pid in pm2.pid")
     }
 
     /// Every line that its processes printed on standard output.

@@ -48,7 +48,8 @@ impl Answer {
 }
 
 impl Poolwright {
-    pub(crate) fn new(directory: PathBuf, environment: BTreeMap<String, String>) -> Result<Self> {
+    /// The tool for the `poolwright.toml` in this directory, with nothing but this environment.
+    pub fn new(directory: PathBuf, environment: BTreeMap<String, String>) -> Result<Self> {
         Ok(Self {
             program: built::program("poolwright")?,
             directory,

@@ -31,6 +31,8 @@ pub struct Setup {
     environment: BTreeMap<String, String>,
     state: TempDir,
     copy: Option<Copy>,
+    ecosystem: PathBuf,
+    prepared: bool,
 }
 
 impl Setup {
@@ -76,6 +78,8 @@ impl Setup {
             environment,
             state,
             copy: None,
+            ecosystem: "ecosystem.config.cjs".into(),
+            prepared: false,
         })
     }
 
@@ -91,6 +95,20 @@ impl Setup {
     pub fn without(mut self, name: &str) -> Self {
         self.environment.remove(name);
         self
+    }
+
+    /// Has PM2 start another ecosystem file than the application's.
+    #[must_use]
+    pub fn ecosystem(mut self, file: impl Into<PathBuf>) -> Self {
+        self.ecosystem = file.into();
+        self
+    }
+
+    /// Makes databases and roles now, so that the start of the fleet does not.
+    pub async fn prepared(mut self) -> Result<Self> {
+        self.poolwright()?.run(&["prepare"]).await?.expect(0)?;
+        self.prepared = true;
+        Ok(self)
     }
 
     /// Runs in a copy of the application's directory, with this `.env`.
@@ -127,6 +145,14 @@ impl Setup {
             Some(copy) => Ok(copy.directory()),
             None => self.stack.directory(),
         }
+    }
+
+    pub(crate) fn ecosystem_file(&self) -> &Path {
+        &self.ecosystem
+    }
+
+    pub(crate) fn is_prepared(&self) -> bool {
+        self.prepared
     }
 
     /// The environment of everything that belongs to the fleet.

@@ -31,10 +31,16 @@ struct Life {
 async fn life_of(workers: u32) -> Life {
     let count = usize::try_from(workers).unwrap();
     let postgres = Shown::new();
-    let mut fleet = run_over(Arc::clone(&postgres) as _, ROOM, workers, POLITE, |spec| {
-        spec.policy.settle = Duration::from_millis(1);
-        spec.apps[0].ready_timeout = BOOT;
-    });
+    let mut fleet = run_over(
+        Arc::<Shown>::clone(&postgres),
+        ROOM,
+        workers,
+        POLITE,
+        |spec| {
+            spec.policy.settle = Duration::from_millis(1);
+            spec.apps[0].ready_timeout = BOOT;
+        },
+    );
     fleet.all_serving().await;
     let at_start = postgres.censuses();
 

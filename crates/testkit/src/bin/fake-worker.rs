@@ -5,6 +5,7 @@
 //! | `FAKE_WORKER` | the [`Behaviour`]; without it, a worker without faults |
 //! | `FAKE_WORKER_SLOT` | misbehave only as this slot (`PM2_INSTANCE_ID`) |
 //! | `FAKE_WORKER_MS` | how long the slow ones take (default 2000) |
+//! | `FAKE_WORKER_GAUGES_MS` | report the gauges again and again, with this pause; without it, once |
 //! | `PRISMA_POOL_MAX`, `DBOS_POOL_MAX` | the maxima to report (default 3) |
 //!
 //! Every stage is a line on standard output: `slot 0: booted`, `slot 0: draining`, …
@@ -19,7 +20,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use poolwright_topology::channel::{FromWorker, Gauge, ToWorker, to_line};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::signal::unix::{SignalKind, signal};
@@ -165,12 +166,28 @@ impl Worker {
             tokio::time::sleep(patience()).await;
             return Ok(4);
         }
-        let mut line = String::new();
-        while self.commands.read_line(&mut line).await? > 0 {
-            line.clear();
-        }
+        self.until_the_channel_closes().await?;
         say("the channel closed");
         self.drain().await
+    }
+
+    async fn until_the_channel_closes(&mut self) -> Result<()> {
+        let pause = variable("FAKE_WORKER_GAUGES_MS").and_then(|text| text.parse().ok());
+        let gauges = to_line(&self.gauges()?);
+        let mut byte = [0];
+        loop {
+            let pause = async {
+                match pause {
+                    Some(ms) => tokio::time::sleep(Duration::from_millis(ms)).await,
+                    None => std::future::pending().await,
+                }
+            };
+            // What the supervisor says beyond `launch` is not for this worker.
+            tokio::select! {
+                read = self.commands.read(&mut byte) => if read? == 0 { return Ok(()) },
+                () = pause => self.reports.write_all(gauges.as_bytes()).await?,
+            }
+        }
     }
 
     async fn drain(&mut self) -> Result<u8> {

@@ -1,6 +1,5 @@
-//! One stack, measured once, on an empty Postgres of its own.
+//! The two stacks: each measured alone, on an empty Postgres of its own.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use acceptance::{Cell, Fleet, Manager, Setup, Stack};
@@ -10,7 +9,9 @@ use poolwright_testkit::wait_until;
 use serde::Serialize;
 use sqlx::PgConnection;
 
-use crate::client::{Answers, Until, ask};
+use crate::client::{Connections, Until, ask, per_second};
+use crate::process::{self, own_cpu};
+use crate::report::{Spread, say};
 
 pub(crate) const CLIENTS: usize = 30;
 pub(crate) const WORKERS: usize = 3;
@@ -18,12 +19,41 @@ pub(crate) const WORKERS: usize = 3;
 pub(crate) const LISTED: usize = 50;
 /// Node needs it to compile what is hot.
 pub(crate) const WARM_UP: Duration = Duration::from_secs(3);
-pub(crate) const READS: Duration = Duration::from_secs(8);
+pub(crate) const READS: Duration = Duration::from_secs(6);
 pub(crate) const ORDERS: usize = 1500;
 /// All orders of the slower stack, several times over.
 const COMPLETED: Duration = Duration::from_secs(180);
 
 const TENANT: &str = "11111111-1111-4111-8111-111111111111";
+
+/// Every round of both.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Stacks {
+    pub(crate) axum: Vec<Figures>,
+    pub(crate) sveltekit: Vec<Figures>,
+}
+
+/// Measures both, alternating, so that whatever else the machine does meets both.
+pub(crate) async fn compare(rounds: usize) -> Result<Stacks> {
+    let mut stacks = Stacks::default();
+    for _ in 0..rounds {
+        for stack in [Stack::Axum, Stack::Sveltekit] {
+            let figures = measure(stack).await?;
+            say(&format!(
+                "{:<10} {:>8.0} reads/s {:>8.1} orders/s {:>7.1} MiB",
+                stack.name(),
+                figures.reads_per_second,
+                figures.orders_per_second,
+                figures.loaded_mib
+            ));
+            match stack {
+                Stack::Axum => stacks.axum.push(figures),
+                Stack::Sveltekit => stacks.sveltekit.push(figures),
+            }
+        }
+    }
+    Ok(stacks)
+}
 
 /// What was measured.
 #[derive(Debug, Clone, Serialize)]
@@ -44,12 +74,10 @@ pub(crate) struct Figures {
     pub(crate) loaded_mib: f64,
     /// What of one core the load generator itself took during the reads.
     pub(crate) generator_cores: f64,
-    /// The server's version.
-    pub(crate) postgres: String,
 }
 
 /// Starts the fleet, measures, stops it.
-pub(crate) async fn measure(stack: Stack) -> Result<Figures> {
+async fn measure(stack: Stack) -> Result<Figures> {
     // The durable sleep is idle time by design; here it would only put off the last orders.
     let setup = Setup::new(stack)
         .await?
@@ -65,32 +93,30 @@ pub(crate) async fn measure(stack: Stack) -> Result<Figures> {
     )
     .await?;
     let port = fleet.setup.port;
+    let kept = Connections::Kept;
     let mut admin = fleet.setup.server.connect("order_desk").await?;
-    let postgres: String = sqlx::query_scalar("SHOW server_version")
-        .fetch_one(&mut admin)
-        .await?;
     let idle_mib = memory(&fleet)?;
 
-    ask(port, CLIENTS, Until::Requests(LISTED), post(), 202).await?;
+    ask(port, kept, CLIENTS, Until::Requests(LISTED), post(), 202).await?;
     shipped(&mut admin, LISTED).await?;
-    ask(port, CLIENTS, Until::Time(WARM_UP), get(), 200).await?;
+    ask(port, kept, CLIENTS, Until::Time(WARM_UP), get(), 200).await?;
     let (generator, workers) = (own_cpu()?, workers_cpu(&fleet)?);
-    let reads = ask(port, CLIENTS, Until::Time(READS), get(), 200).await?;
+    let reads = ask(port, kept, CLIENTS, Until::Time(READS), get(), 200).await?;
     let generator_cores = (own_cpu()? - generator) / reads.elapsed.as_secs_f64();
 
     let read_cpu = workers_cpu(&fleet)? - workers;
     let read_cpu_us = read_cpu * 1e6 / f64::from(u32::try_from(reads.latencies.len())?);
 
     let begin = Instant::now();
-    ask(port, CLIENTS, Until::Requests(ORDERS), post(), 202).await?;
+    ask(port, kept, CLIENTS, Until::Requests(ORDERS), post(), 202).await?;
     shipped(&mut admin, LISTED + ORDERS).await?;
-    let orders_per_second = rate(ORDERS, begin.elapsed())?;
+    let orders_per_second = per_second(ORDERS, begin.elapsed())?;
 
     let loaded_mib = memory(&fleet)?;
     drop(admin);
     fleet.stop().await?;
     Ok(Figures {
-        reads_per_second: reads_per_second(&reads)?,
+        reads_per_second: reads.per_second()?,
         read_p50_ms: reads.percentile_ms(50),
         read_p99_ms: reads.percentile_ms(99),
         read_cpu_us,
@@ -98,23 +124,14 @@ pub(crate) async fn measure(stack: Stack) -> Result<Figures> {
         idle_mib,
         loaded_mib,
         generator_cores,
-        postgres,
     })
 }
 
-fn reads_per_second(reads: &Answers) -> Result<f64> {
-    rate(reads.latencies.len(), reads.elapsed)
-}
-
-fn rate(count: usize, time: Duration) -> Result<f64> {
-    Ok(f64::from(u32::try_from(count)?) / time.as_secs_f64())
-}
-
-fn get() -> String {
+pub(crate) fn get() -> String {
     format!("GET /api/orders HTTP/1.1\r\nhost: localhost\r\nx-tenant-id: {TENANT}\r\n\r\n")
 }
 
-fn post() -> String {
+pub(crate) fn post() -> String {
     let body = r#"{"item":"Espresso beans","quantity":2}"#;
     format!(
         "POST /api/orders HTTP/1.1\r\nhost: localhost\r\nx-tenant-id: {TENANT}\r\n\
@@ -124,7 +141,7 @@ fn post() -> String {
 }
 
 /// Waits until so many orders are shipped.
-async fn shipped(admin: &mut PgConnection, orders: usize) -> Result<()> {
+pub(crate) async fn shipped(admin: &mut PgConnection, orders: usize) -> Result<()> {
     let wanted = i64::try_from(orders)?;
     let count = "SELECT count(*) FROM orders WHERE status = 'shipped'";
     wait_until(
@@ -142,54 +159,23 @@ async fn shipped(admin: &mut PgConnection, orders: usize) -> Result<()> {
 }
 
 /// The worker's processes, as they named themselves.
-fn pids(fleet: &Fleet) -> Result<Vec<u64>> {
+fn pids(fleet: &Fleet) -> Result<Vec<u32>> {
     let pid = |(slot, ready): (&String, &serde_json::Value)| {
         let pid = ready["pid"].as_u64();
-        pid.with_context(|| format!("no pid of {slot}"))
+        let pid = pid.with_context(|| format!("no pid of {slot}"))?;
+        Ok(u32::try_from(pid)?)
     };
     fleet.ready.iter().map(pid).collect()
 }
 
-/// The median worker's proportional set size in MiB: pages that workers share count once in all.
+/// The median worker's.
 fn memory(fleet: &Fleet) -> Result<f64> {
-    let mut sizes = Vec::new();
-    for pid in pids(fleet)? {
-        let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
-        let line = text.lines().find(|line| line.starts_with("Pss:"));
-        let kib = line.and_then(|line| line.split_whitespace().nth(1));
-        let kib: u32 = kib
-            .with_context(|| format!("no Pss of process {pid}"))?
-            .parse()?;
-        sizes.push(f64::from(kib) / 1024.0);
-    }
-    median(sizes).context("no workers")
+    let sizes = pids(fleet)?.into_iter().map(process::memory_mib);
+    let sizes = sizes.collect::<Result<Vec<_>>>()?;
+    Ok(Spread::of(sizes).context("no workers")?.median)
 }
 
-/// The middle one.
-pub(crate) fn median(mut values: Vec<f64>) -> Option<f64> {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied()
-}
-
-/// Seconds of processor time that this process has used, all of it in its one thread.
-fn own_cpu() -> Result<f64> {
-    processor_time(Path::new("/proc/self"))
-}
-
-/// The same of all workers and their threads.
+/// Of all workers.
 fn workers_cpu(fleet: &Fleet) -> Result<f64> {
-    let mut seconds = 0.0;
-    for pid in pids(fleet)? {
-        for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
-            seconds += processor_time(&task?.path())?;
-        }
-    }
-    Ok(seconds)
-}
-
-/// In nanoseconds in the file, whatever the kernel's tick is.
-fn processor_time(directory: &Path) -> Result<f64> {
-    let text = std::fs::read_to_string(directory.join("schedstat"))?;
-    let nanoseconds: u64 = text.split(' ').next().context("no schedstat")?.parse()?;
-    Ok(Duration::from_nanos(nanoseconds).as_secs_f64())
+    pids(fleet)?.into_iter().map(process::cpu).sum()
 }
