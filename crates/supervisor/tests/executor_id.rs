@@ -11,6 +11,8 @@ fn shim(place: &str, script: &str) -> Command {
     command
         .arg("shim")
         .arg(std::process::id().to_string())
+        // The supervisor's next argument: how many descriptors the program may have.
+        .arg("1024")
         .args(["sh", "-c", script])
         .env("DBOS__VMID", "web-0")
         .env(poolwright_supervisor::shim::EXECUTOR_STORE, "db:5432/dbos")
