@@ -239,7 +239,12 @@ impl Fleet {
             return actions.push(Action::Refused(refusal));
         }
         for slot in self.slots.iter_mut().filter(|s| s.plan.slot.app() == app) {
-            slot.wanted = plans.iter().any(|plan| plan.slot == slot.plan.slot);
+            let wanted = plans.iter().any(|plan| plan.slot == slot.plan.slot);
+            if wanted && !slot.wanted {
+                // It comes back before it had left: a new slot, whose failures are not the old one's.
+                slot.forgive();
+            }
+            slot.wanted = wanted;
             if slot.wanted {
                 continue;
             }

@@ -13,11 +13,13 @@
 //!
 //! **The model is finite** because nothing in a fleet counts but the failures, which parking bounds.
 
+mod among;
 mod search;
 mod world;
 
+use among::Reached;
 use search::{Broken, Setup, explore};
-use world::Mutation;
+use world::{Laws, Mutation, World};
 
 /// The most slots, from a fleet that serves: the adversary harms the slot that is being replaced and those that are
 /// down already, at every step, and the user reloads again when all serve or are parked. What happens to
@@ -46,8 +48,30 @@ const TWO: Setup = Setup {
     mutation: None,
 };
 
-fn holds(setup: Setup) {
-    match explore(setup) {
+/// One slot among any number of others, and everything that a setup allows, commands without end included.
+fn among(setup: Setup) -> Reached {
+    let everything = Setup {
+        restarts: true,
+        ends: true,
+        ..setup
+    };
+    let reached = among::explore(everything.laws()).unwrap_or_else(|broken| panic!("{broken}"));
+    assert!(
+        reached.states() > 500 && reached.steps > 100 * reached.states(),
+        "{} states, {} steps",
+        reached.states(),
+        reached.steps
+    );
+    reached
+}
+
+/// That concrete slots hold the same, and come to nothing that was left out there.
+fn holds(setup: Setup, reached: &Reached) {
+    let visit = |world: &World| {
+        let left_out = reached.has(world).err();
+        assert!(left_out.is_none(), "{}", left_out.unwrap_or_default());
+    };
+    match explore(setup, visit) {
         // Far less would mean that the adversary was kept from something.
         Ok(found) => assert!(
             found.states > 4_000 && found.steps > 5 * found.states,
@@ -58,33 +82,31 @@ fn holds(setup: Setup) {
 }
 
 #[test]
-fn two_slots_hold_every_invariant_and_recover_from_every_state() {
-    holds(TWO);
+fn a_slot_among_any_number_of_others_holds_them_and_recovers() {
+    holds(TWO, &among(TWO));
 }
 
 #[test]
-fn two_slots_of_a_program_without_a_channel_hold_them_too() {
-    holds(Setup {
+fn a_slot_whose_failures_are_forgiven_does_among_any_number_too() {
+    let reached = among(FOUR);
+    holds(FOUR, &reached);
+    let scaled = Setup {
+        slots: 1,
+        most: 2,
+        troubled: usize::MAX,
+        ..FOUR
+    };
+    holds(scaled, &reached);
+}
+
+#[test]
+fn a_slot_of_a_program_without_a_channel_does_among_any_number_too() {
+    let foreign = Setup {
         foreign: true,
         restarts: true,
         ..TWO
-    });
-}
-
-#[test]
-fn scaling_at_any_moment_holds_them_too() {
-    holds(Setup {
-        slots: 1,
-        most: 2,
-        ends: false,
-        parks: false,
-        ..TWO
-    });
-}
-
-#[test]
-fn four_slots_hold_them_too_whatever_befalls_the_one_that_is_replaced() {
-    holds(FOUR);
+    };
+    holds(foreign, &among(foreign));
 }
 
 /// What the checker finds in a protocol that is broken on purpose.
@@ -93,7 +115,7 @@ fn caught(mutation: Mutation) -> Broken {
         mutation: Some(mutation),
         ..TWO
     };
-    match explore(setup) {
+    match explore(setup, |_| {}) {
         Ok(found) => panic!("{mutation:?} was not caught in {found:?}"),
         Err(broken) => broken,
     }
@@ -116,5 +138,15 @@ fn a_protocol_that_is_broken_on_purpose_is_caught() {
     for (mutation, expected) in table {
         let broken = caught(mutation);
         assert!(broken.what.contains(expected), "{mutation:?}: {broken}");
+        let laws = Laws {
+            mutation: Some(mutation),
+            ..TWO.laws()
+        };
+        match among::explore(laws) {
+            Ok(_) => panic!("{mutation:?} was not caught among others"),
+            // Where the shortest way is that of a slot which is scaled away.
+            Err(broken) if broken.what.contains("removed while there is something") => {}
+            Err(broken) => assert!(broken.what.contains(expected), "{mutation:?}: {broken}"),
+        }
     }
 }

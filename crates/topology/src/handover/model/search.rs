@@ -65,7 +65,7 @@ struct Node {
 
 /// A state is known by 128 bits of two independently seeded hashes: among ten million states two that share them
 /// are met with a probability of 10⁻²⁵.
-fn digest(world: &World) -> u128 {
+pub(super) fn digest(world: &World) -> u128 {
     let half = |seed: u64| {
         let mut hasher = DefaultHasher::new();
         hasher.write_u64(seed);
@@ -75,16 +75,23 @@ fn digest(world: &World) -> u128 {
     half(1) << 64 | half(2)
 }
 
-pub(super) fn explore(setup: Setup) -> Result<Found, Broken> {
-    let laws = Laws {
-        slots: setup.slots,
-        most: setup.most,
-        foreign: setup.foreign,
-        restarts: setup.restarts,
-        ends: setup.ends,
-        parks: setup.parks,
-        mutation: setup.mutation,
-    };
+impl Setup {
+    pub(super) const fn laws(self) -> Laws {
+        Laws {
+            slots: self.slots,
+            most: self.most,
+            foreign: self.foreign,
+            restarts: self.restarts,
+            ends: self.ends,
+            parks: self.parks,
+            mutation: self.mutation,
+        }
+    }
+}
+
+/// Visits every state; `visit` sees each once.
+pub(super) fn explore(setup: Setup, mut visit: impl FnMut(&World)) -> Result<Found, Broken> {
+    let laws = setup.laws();
     let broken = |what: &str, way| Broken {
         what: what.to_owned(),
         way,
@@ -95,6 +102,7 @@ pub(super) fn explore(setup: Setup) -> Result<Found, Broken> {
     let mut frontier = VecDeque::from([(0, first)]);
     let mut taken = 0;
     while let Some((from, world)) = frontier.pop_front() {
+        visit(&world);
         let steps = world.steps(laws, setup.troubled);
         let (kindly, deadly) = (kind(&steps, &world), dead(&steps, &world));
         for step in steps {

@@ -37,7 +37,7 @@ pub(super) enum Mutation {
 
 /// What a process has come to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Life {
+pub(super) enum Life {
     Fresh,
     Booted,
     /// It opens its pools; the worst case, that all of them are open, from the start.
@@ -47,36 +47,36 @@ enum Life {
 
 /// What a process was told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Told {
+pub(super) enum Told {
     Nothing,
     Leave,
     Killed,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Body {
-    life: Life,
-    told: Told,
+pub(super) struct Body {
+    pub(super) life: Life,
+    pub(super) told: Told,
 }
 
 /// What there is of one slot outside the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-struct Site {
-    bodies: [Option<Body>; 2],
+pub(super) struct Site {
+    pub(super) bodies: [Option<Body>; 2],
     /// Backends whose process is gone. (One stands for a whole pool: they come and go as the adversary
     /// likes, so that only none or some matters.)
-    orphans: bool,
-    asked: bool,
+    pub(super) orphans: bool,
+    pub(super) asked: bool,
     /// A serving worker was asked to leave for a reload that has not seen the slot serve again.
-    replaced: bool,
+    pub(super) replaced: bool,
 }
 
 /// Everything.
 #[derive(Debug, Clone)]
 pub(super) struct World {
     pub(super) fleet: Fleet,
-    sites: Vec<Site>,
-    ended: bool,
+    pub(super) sites: Vec<Site>,
+    pub(super) ended: bool,
 }
 
 /// Something that can happen next.
@@ -121,7 +121,7 @@ fn slot(at: usize) -> SlotId {
     SlotId::new(Name::new("w").unwrap(), u32::try_from(at).unwrap())
 }
 
-fn plans(count: usize) -> Vec<SlotPlan> {
+pub(super) fn plans(count: usize) -> Vec<SlotPlan> {
     let plan = |at| SlotPlan {
         slot: slot(at),
         readiness: Readiness::Channel,
@@ -338,7 +338,8 @@ impl World {
                 let beside = self.fleet.slots.iter().any(|s| {
                     s.plan.slot == slot(at) && s.successor.as_ref().is_some_and(|s| s.seat == seat)
                 });
-                let waits = beside || self.fleet.slots[at].state.is_draining();
+                let drains = |s: &Slot| s.plan.slot == slot(at) && s.state.is_draining();
+                let waits = beside || self.fleet.slots.iter().any(drains);
                 if waits && laws.mutation == Some(Mutation::LaunchesTheSuccessorWhenItIsBooted) {
                     let worker = WorkerId {
                         slot: slot(at),
@@ -391,6 +392,10 @@ impl World {
             Step::Scale(count) => {
                 let app = Name::new("w").unwrap();
                 let plans = plans(count);
+                // Whoever is scaled away leaves no gap, and is a new slot when it comes back.
+                for site in self.sites.iter_mut().skip(count) {
+                    site.replaced = false;
+                }
                 self.tell(Event::Scale { app, plans }, laws)
             }
             Step::Stop => self.tell(Event::Stop, laws),
@@ -405,6 +410,38 @@ impl World {
                 Ok(())
             }
         }
+    }
+
+    /// The world after something that the machine does, and all that follows without waiting.
+    pub(super) fn nudged(
+        &self,
+        does: impl FnOnce(&mut Fleet, &mut Vec<Action>),
+        laws: Laws,
+    ) -> Result<Self, &'static str> {
+        let mut world = self.clone();
+        let mut actions = Vec::new();
+        does(&mut world.fleet, &mut actions);
+        world.fleet.advance(NOW, &mut actions);
+        world.enact_all(actions, laws)?;
+        world.check(laws)?;
+        Ok(world)
+    }
+
+    /// The world after a reload of some of its slots was asked for.
+    pub(super) fn rolled(
+        &self,
+        which: impl Fn(&Slot) -> bool,
+        laws: Laws,
+    ) -> Result<Self, &'static str> {
+        let slots = self.fleet.slots.iter().filter(|slot| which(slot));
+        let slots: Vec<_> = slots.map(|slot| slot.plan.slot.clone()).collect();
+        let mut world = self.clone();
+        if slots.iter().any(|id| self.fleet.slots().any(|v| v.slot == id && !v.leaving)) {
+            let how = How::Warm;
+            world.tell(Event::Roll { slots, how }, laws)?;
+        }
+        world.check(laws)?;
+        Ok(world)
     }
 
     fn roll(&mut self, how: How, laws: Laws) -> Check {
@@ -565,12 +602,11 @@ impl World {
     }
 
     fn is_asked_to_leave(&mut self, at: usize, seat: Seat) -> Check {
-        let wanted = self
-            .fleet
-            .slots
-            .iter()
-            .any(|s| s.plan.slot == slot(at) && s.wanted);
+        let mut slots = self.fleet.slots.iter();
+        let wanted = slots.any(|s| s.plan.slot == slot(at) && s.wanted);
         let for_a_roll = wanted && self.fleet.phase == Phase::Running;
+        let mut sites = self.sites.iter().enumerate();
+        let beside = sites.any(|(other, site)| other != at && site.replaced);
         let Some(body) = &mut self.sites[at].bodies[seat_at(seat)] else {
             return Ok(());
         };
@@ -578,12 +614,7 @@ impl World {
             body.told = Told::Leave;
         }
         if body.life == Life::Serving && for_a_roll {
-            if self
-                .sites
-                .iter()
-                .enumerate()
-                .any(|(o, s)| o != at && s.replaced)
-            {
+            if beside {
                 return Err("one at a time: two serving workers are replaced at once");
             }
             self.sites[at].replaced = true;
@@ -615,7 +646,7 @@ fn is_down(slot: &Slot) -> bool {
     !matches!(slot.state, State::Serving { .. } | State::Parked)
 }
 
-fn has_its_turn(slot: &Slot) -> bool {
+pub(super) fn has_its_turn(slot: &Slot) -> bool {
     !matches!(slot.turn, Turn::None | Turn::Waiting | Turn::Done)
 }
 
