@@ -21,7 +21,8 @@ const GAUGES: Duration = Duration::from_secs(1);
 pub(crate) const IDLE: Duration = Duration::from_secs(4);
 /// How often `status` is asked.
 const LOOKS: usize = 9;
-const PATIENCE: Duration = Duration::from_secs(120);
+/// Half a second for each of 200 workers that are reloaded, and as much again.
+const PATIENCE: Duration = Duration::from_secs(240);
 
 /// A fleet of one size.
 #[derive(Debug, Clone, Serialize)]
@@ -114,13 +115,17 @@ async fn measure(workers: u32) -> Result<Figures> {
 
 async fn timed(poolwright: &Poolwright, arguments: &[&str]) -> Result<f64> {
     let begin = Instant::now();
-    poolwright.run(arguments).await?.expect(0)?;
+    ended(&mut poolwright.start(arguments)?).await?;
     Ok(begin.elapsed().as_secs_f64())
 }
 
-async fn ended(up: &mut Process) -> Result<()> {
-    let status = up.exited(PATIENCE).await?;
-    ensure!(status.success(), "`up` ended with {status}: {}", up.tail());
+async fn ended(process: &mut Process) -> Result<()> {
+    let status = process.exited(PATIENCE).await?;
+    ensure!(
+        status.success(),
+        "it ended with {status}: {}",
+        process.tail()
+    );
     Ok(())
 }
 

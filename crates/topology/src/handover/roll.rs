@@ -1,4 +1,4 @@
-//! Reload and restart: one slot at a time, the next only when this one serves.
+//! Reload and restart: one slot at a time, the next only when this one serves. The next one's successor boots meanwhile.
 //!
 //! A reload stops at the first failure of a worker that it started, whether that is the slot whose turn
 //! it is or one that was done: what fails is the release, and the others keep what they have. A failure
@@ -38,15 +38,34 @@ impl Fleet {
     pub(super) fn advance_roll(&mut self, now: Moment, actions: &mut Vec<Action>) {
         let Some(how) = self.rolling else { return };
         loop {
-            let under_way = |turn| !matches!(turn, Turn::None | Turn::Waiting | Turn::Done);
-            let current = self.slots.iter().position(|slot| under_way(slot.turn));
-            let waiting = || self.slots.iter().position(|s| s.turn == Turn::Waiting);
+            let current = self.slots.iter().position(|s| s.turn.is_under_way());
+            let waiting = || self.slots.iter().position(|s| s.turn.is_to_come());
             let Some(at) = current.or_else(waiting) else {
                 return self.end_roll(RollEnd::Done, now, actions);
             };
             if !self.step(at, how, now, actions) {
-                return;
+                return self.boot_ahead(how, now, actions);
             }
+        }
+    }
+
+    /// While a new worker launches and is watched, the next slot's successor boots: it opens nothing, and the
+    /// place of the predecessor that has left is free, so that a reload runs one process more than the
+    /// fleet has slots and never two.
+    fn boot_ahead(&mut self, how: How, now: Moment, actions: &mut Vec<Action>) {
+        let arriving = |slot: &Slot| matches!(slot.turn, Turn::Arriving | Turn::Settling { .. });
+        if !self.slots.iter().any(arriving) {
+            return;
+        }
+        let next = self.slots.iter_mut().find(|slot| slot.turn.is_to_come());
+        if let Some(slot) = next
+            && slot.turn == Turn::Waiting
+            && slot.successor.is_none()
+            && let Some(seat) = slot.seat_beside(how)
+        {
+            actions.push(Action::Roll(RollNews::Boots(slot.plan.slot.clone())));
+            slot.start_beside(seat, now, actions);
+            slot.turn = Turn::Ahead;
         }
     }
 
@@ -64,6 +83,10 @@ impl Fleet {
                 return false;
             }
             Turn::Waiting => begin(slot, how, now, policy, actions),
+            Turn::Ahead => {
+                renew_patience(slot, now, policy);
+                Turn::Succeeding
+            }
             Turn::Succeeding => match (&slot.state, &slot.successor) {
                 (State::Vanishing(_), _) => return false,
                 (_, Some(successor)) if successor.state == Beside::Booted => {
@@ -99,7 +122,8 @@ impl Fleet {
             return;
         }
         for slot in &mut self.slots {
-            if slot.turn == Turn::Succeeding && matches!(slot.state, State::Serving { .. }) {
+            let beside = matches!(slot.turn, Turn::Ahead | Turn::Succeeding);
+            if beside && matches!(slot.state, State::Serving { .. }) {
                 slot.dismiss(now, &self.policy, actions);
             }
             slot.turn = Turn::None;
@@ -115,12 +139,17 @@ impl Fleet {
         now: Moment,
         actions: &mut Vec<Action>,
     ) {
-        let turn = self.slots.get(at).map_or(Turn::None, |slot| slot.turn);
-        match turn {
-            Turn::Arriving | Turn::Settling { .. } | Turn::Done => {
-                self.end_roll(RollEnd::Failed(failure), now, actions);
-            }
-            Turn::None | Turn::Waiting | Turn::Succeeding | Turn::Leaving => {}
+        let Some(slot) = self.slots.get(at) else {
+            return;
+        };
+        let started = match slot.turn {
+            Turn::Arriving | Turn::Settling { .. } | Turn::Done => true,
+            // Its predecessor died, and it has taken over before its turn.
+            Turn::Ahead => slot.successor.is_none(),
+            Turn::None | Turn::Waiting | Turn::Succeeding | Turn::Leaving => false,
+        };
+        if started {
+            self.end_roll(RollEnd::Failed(failure), now, actions);
         }
     }
 
@@ -173,7 +202,7 @@ impl Fleet {
         if self.phase == Phase::Starting && !slot.served {
             actions.push(Action::Failed(failure.clone()));
             self.stop(super::Outcome::Failed(failure), now, actions);
-        } else if !matches!(slot.turn, Turn::None | Turn::Waiting) {
+        } else if !matches!(slot.turn, Turn::None | Turn::Waiting | Turn::Ahead) {
             self.end_roll(RollEnd::Failed(failure), now, actions);
         }
     }
@@ -200,9 +229,14 @@ fn begin(
         actions.push(Action::Roll(RollNews::Drains(id)));
         slot.drain(now, policy, actions);
         return Turn::Leaving;
-    } else if let State::Vanishing(vanishing) = &mut slot.state {
-        // Whoever waits from now on is told anew when it takes too long.
+    }
+    renew_patience(slot, now, policy);
+    Turn::Arriving
+}
+
+/// Whoever waits for Postgres' word from now on is told anew when it takes too long.
+fn renew_patience(slot: &mut Slot, now: Moment, policy: &Policy) {
+    if let State::Vanishing(vanishing) = &mut slot.state {
         vanishing.patience = Some(now.saturating_add(policy.confirm_patience));
     }
-    Turn::Arriving
 }

@@ -107,6 +107,8 @@ pub(super) enum Turn {
     /// It has no part in it.
     None,
     Waiting,
+    /// Its successor boots beside it, before its turn.
+    Ahead,
     /// Its successor boots beside it.
     Succeeding,
     /// Its predecessor is to leave.
@@ -118,6 +120,21 @@ pub(super) enum Turn {
         until: Moment,
     },
     Done,
+}
+
+impl Turn {
+    /// Whether it is this slot's turn; it is one slot's at most.
+    pub(super) const fn is_under_way(self) -> bool {
+        matches!(
+            self,
+            Self::Succeeding | Self::Leaving | Self::Arriving | Self::Settling { .. }
+        )
+    }
+
+    /// Whether its turn comes later.
+    pub(super) const fn is_to_come(self) -> bool {
+        matches!(self, Self::Waiting | Self::Ahead)
+    }
 }
 
 /// A process beside the occupant.

@@ -321,6 +321,66 @@ fn a_slot_that_keeps_failing_is_parked_and_a_reload_tries_it_again() {
 }
 
 #[test]
+fn a_slot_that_is_scaled_back_before_it_has_left_has_the_failures_of_a_new_one() {
+    let mut fleet = started_fleet(2, Readiness::Listening);
+    for index in [0, 1] {
+        let _actions = fleet.handle(of(index, WorkerEvent::SeenReady), T0);
+    }
+    let _actions = fleet.handle(exited(1, 1), T0);
+    assert_eq!(fleet.slots().map(|slot| slot.failures).sum::<u32>(), 1);
+    for count in [1, 2] {
+        let (app, plans) = (slot(0).app().clone(), plans(count, Readiness::Listening));
+        let _actions = fleet.handle(Event::Scale { app, plans }, T0);
+    }
+    assert_eq!(fleet.slots().map(|slot| slot.failures).sum::<u32>(), 0);
+    assert_eq!(
+        deeds(fleet.handle(backends(1, Seen::Gone), T0)),
+        [Action::Spawn(worker(1))]
+    );
+}
+
+#[test]
+fn the_next_slots_successor_boots_while_a_new_worker_launches_and_goes_when_that_fails() {
+    let mut fleet = started_fleet(3, Readiness::Channel);
+    for index in 0..3 {
+        for event in path_to(SlotState::Serving, index) {
+            let _actions = fleet.handle(event, T0);
+        }
+    }
+    let beside = |index| WorkerId {
+        slot: slot(index),
+        seat: Seat::B,
+    };
+    let of = |index, event| {
+        let worker = beside(index);
+        Event::Worker { worker, event }
+    };
+    let booted = |index| of(index, WorkerEvent::Said(FromWorker::Booted));
+    let slots = (0..3).map(slot).collect();
+    let how = How::Warm;
+    let mut deeds_of = |event| deeds(fleet.handle(event, T0));
+    assert_eq!(
+        deeds_of(Event::Roll { slots, how }),
+        [Action::Spawn(beside(0))]
+    );
+    assert_eq!(deeds_of(of(0, WorkerEvent::Spawned)), []);
+    assert_eq!(deeds_of(booted(0)), [Action::Terminate(worker(0))]);
+    // One process more than there are slots, until the predecessor has left.
+    assert_eq!(deeds_of(exited(0, 0)), []);
+    assert_eq!(
+        deeds_of(backends(0, Seen::Gone)),
+        [Action::Spawn(beside(1)), Action::Launch(beside(0))]
+    );
+    // Booted or not, it waits for its turn.
+    assert_eq!(deeds_of(of(1, WorkerEvent::Spawned)), []);
+    assert_eq!(deeds_of(booted(1)), []);
+    let gone = of(0, WorkerEvent::Exited(Exit::Code(1)));
+    assert_eq!(deeds_of(gone), [Action::Terminate(beside(1))]);
+    assert!(!fleet.is_rolling());
+    assert_eq!(states(&fleet)[1..], [SlotState::Serving; 2]);
+}
+
+#[test]
 fn backends_that_outlive_their_process_are_asked_for_again_and_terminated() {
     let mut fleet = alone(SlotState::Serving);
     let _actions = fleet.handle(exited(0, 1), T0);

@@ -42,9 +42,11 @@ pub(super) struct Others {
     booted_first: bool,
     /// One is being replaced.
     under_way: bool,
+    /// Its new worker is on its way or watched.
+    arriving: bool,
     /// Its worker left and no other serves yet.
     replaced: bool,
-    /// One that comes first waits to be replaced.
+    /// The turn of one that comes first comes later.
     waiting_first: bool,
     /// One has a part in the reload, and its failure can end it.
     rolled: bool,
@@ -66,8 +68,9 @@ impl Others {
             launching: slots().any(is_launching),
             booted_first: first().any(|s| matches!(s.state, State::Booted { .. })),
             under_way: slots().any(has_its_turn),
+            arriving: slots().any(|s| matches!(s.turn, Turn::Arriving | Turn::Settling { .. })),
             replaced: slots().any(|s| world.sites[of(s)].replaced),
-            waiting_first: first().any(|s| s.turn == Turn::Waiting),
+            waiting_first: first().any(|s| s.turn.is_to_come()),
             rolled: slots().any(|s| s.turn != Turn::None),
             unserved: slots().any(|s| !s.served),
             arrived: slots().all(|s| {
@@ -116,9 +119,17 @@ impl Ghost {
                 since: until,
             },
         ];
-        let turns = [Turn::None, Turn::Waiting, Turn::Arriving, Turn::Done];
+        let turns = [
+            Turn::None,
+            Turn::Waiting,
+            Turn::Leaving,
+            Turn::Arriving,
+            Turn::Done,
+        ];
         let waits = |s: &State| matches!(s, State::Booted { .. } | State::Launching { .. });
-        let states = states.into_iter().filter(move |s| !(laws.foreign && waits(s)));
+        let states = states
+            .into_iter()
+            .filter(move |s| !(laws.foreign && waits(s)));
         states.flat_map(move |state| {
             turns.into_iter().flat_map(move |turn| {
                 let state = state.clone();
@@ -154,7 +165,7 @@ impl Ghost {
         Site {
             bodies: [life.map(|life| Body { life, told }), None],
             // The worst: whoever is being replaced and does not serve has left a gap.
-            replaced: self.turn == Turn::Arriving && life != Some(Life::Serving),
+            replaced: self.turn.is_under_way() && life != Some(Life::Serving),
             ..Site::default()
         }
     }
@@ -175,9 +186,7 @@ fn companies(alone: &World, laws: Laws) -> BTreeMap<Others, Company> {
             if ghosts().filter(|s| is_launching(s)).count() <= 1
                 && ghosts().filter(|s| has_its_turn(s)).count() <= 1
             {
-                companies
-                    .entry(Others::of(&world, OURS))
-                    .or_insert(company);
+                companies.entry(Others::of(&world, OURS)).or_insert(company);
             }
         }
     }
@@ -424,18 +433,41 @@ fn comes_round(
     for (&others, company) in companies.iter().filter(|(o, _)| fits(alone, **o)) {
         for schedule in [kind as Schedule, dead] {
             let until = |goal: fn(&World) -> bool| leads(alone, company, schedule, goal, laws);
-            if launches && !until(|world| !world.fleet.slots.iter().any(|s| is_ours(s) && is_launching(s))) {
+            if launches
+                && !until(|world| {
+                    !world
+                        .fleet
+                        .slots
+                        .iter()
+                        .any(|s| is_ours(s) && is_launching(s))
+                })
+            {
                 return Err("a launch does not end");
             }
             let free = !others.launching && !others.booted_first;
-            if replaced && free && !until(|world| !world.fleet.slots.iter().any(|s| is_ours(s) && has_its_turn(s))) {
+            if replaced
+                && free
+                && !until(|world| {
+                    !world
+                        .fleet
+                        .slots
+                        .iter()
+                        .any(|s| is_ours(s) && has_its_turn(s))
+                })
+            {
                 return Err("a slot's turn does not end");
             }
         }
         let (before, behind) = company;
         let done = before.is_done() && behind.as_ref().is_none_or(Ghost::is_done);
         let stopping = matches!(alone.fleet.phase, Phase::Stopping(_));
-        if done && if stopping { others.empty } else { others.arrived } {
+        if done
+            && if stopping {
+                others.empty
+            } else {
+                others.arrived
+            }
+        {
             if !leads(alone, company, dead, World::nothing_rolls, laws) {
                 return Err("a reload does not end though every deadline came");
             }

@@ -2,7 +2,7 @@
 
 use crate::channel::FromWorker;
 use crate::handover::policy::Failures;
-use crate::handover::slot::{Beside, Slot, State, Turn};
+use crate::handover::slot::{Beside, Slot, State};
 use crate::handover::timers::Timer;
 use crate::handover::{
     Action, Event, Exit, Fleet, How, Moment, Phase, Policy, Readiness, RollNews, Seat, Seen,
@@ -436,7 +436,10 @@ impl World {
         let slots = self.fleet.slots.iter().filter(|slot| which(slot));
         let slots: Vec<_> = slots.map(|slot| slot.plan.slot.clone()).collect();
         let mut world = self.clone();
-        if slots.iter().any(|id| self.fleet.slots().any(|v| v.slot == id && !v.leaving)) {
+        if slots
+            .iter()
+            .any(|id| self.fleet.slots().any(|v| v.slot == id && !v.leaving))
+        {
             let how = How::Warm;
             world.tell(Event::Roll { slots, how }, laws)?;
         }
@@ -647,7 +650,7 @@ fn is_down(slot: &Slot) -> bool {
 }
 
 pub(super) fn has_its_turn(slot: &Slot) -> bool {
-    !matches!(slot.turn, Turn::None | Turn::Waiting | Turn::Done)
+    slot.turn.is_under_way()
 }
 
 fn at(slot: &SlotId) -> usize {
