@@ -13,7 +13,6 @@ use poolwright_topology::declare::Topology;
 use poolwright_topology::tag::{Name, SlotId};
 use poolwright_topology::units::Workers;
 use std::collections::{BTreeMap, BTreeSet};
-use std::error::Error;
 use std::fmt;
 use tokio::sync::{Mutex, MutexGuard};
 
@@ -73,7 +72,7 @@ impl FromPostgres {
     /// Every session there is, or why it could not be seen, in words. Cancel safe: a query that is dropped takes its
     /// connection with it.
     pub(crate) async fn seen(&self) -> Result<Vec<Backend>, String> {
-        self.sample().await.map_err(|failure| in_words(&failure))
+        self.sample().await.map_err(|failure| failure.in_words())
     }
 
     async fn sample(&self) -> Result<Vec<Backend>, Failure> {
@@ -220,26 +219,7 @@ fn does_not_fit(workers: &BTreeMap<Name, u32>, plan: &Plan) -> String {
 }
 
 fn unreachable(failure: Failure) -> Unreachable {
-    Unreachable(in_words(&failure))
-}
-
-/// In one line, with every cause. None of them carries a password.
-fn in_words(failure: &Failure) -> String {
-    match failure {
-        Failure::Said { message, .. } => message.clone(),
-        Failure::Declaration { file, .. } | Failure::Ecosystem { file, .. } => {
-            format!("{} is wrong", file.display())
-        }
-        Failure::Source { doing, source } => {
-            let mut words = doing.clone();
-            let mut cause: Option<&dyn Error> = Some(source.as_ref());
-            while let Some(error) = cause {
-                words = format!("{words}: {error}");
-                cause = error.source();
-            }
-            words
-        }
-    }
+    Unreachable(failure.in_words())
 }
 
 impl fmt::Debug for FromPostgres {

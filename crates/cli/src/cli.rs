@@ -1,6 +1,8 @@
 //! The command line: global options, and one variant per command. Each command's arguments stand in its file.
 
-use crate::commands::{logs, plan, prepare, reload, restart, scale, status, stop, up, verify};
+use crate::commands::{
+    logs, plan, prepare, recover, reload, restart, scale, status, stop, up, verify,
+};
 use crate::exit_codes;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -56,4 +58,5 @@ pub(crate) enum Command {
     Scale(scale::Scale),
     Stop(stop::Stop),
     Verify(verify::Verify),
+    Recover(recover::Recover),
 }

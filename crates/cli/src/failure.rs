@@ -61,6 +61,25 @@ impl Failure {
         }
     }
 
+    /// In one line, with every cause. None of them carries a password.
+    pub(crate) fn in_words(&self) -> String {
+        match self {
+            Self::Said { message, .. } => message.clone(),
+            Self::Declaration { file, .. } | Self::Ecosystem { file, .. } => {
+                format!("{} is wrong", file.display())
+            }
+            Self::Source { doing, source } => {
+                let mut words = doing.clone();
+                let mut cause: Option<&dyn Error> = Some(source.as_ref());
+                while let Some(error) = cause {
+                    words = format!("{words}: {error}");
+                    cause = error.source();
+                }
+                words
+            }
+        }
+    }
+
     /// Prints it to standard error and says how to exit.
     pub(crate) fn report(&self) -> Exit {
         match self {

@@ -17,6 +17,7 @@ mod manifest;
 mod narrator;
 mod news;
 mod passwords;
+mod recovery;
 mod servers;
 mod service;
 mod style;

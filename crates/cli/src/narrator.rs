@@ -6,6 +6,7 @@ use crate::news;
 use crate::service::Service;
 use crate::style::{self, paint};
 use poolwright_supervisor::{Event, Stream};
+use poolwright_topology::tag::SlotId;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -67,16 +68,21 @@ impl Narrator {
         }
         Service::tell(event);
         for news in news::of(event) {
-            let words = anstream::adapter::strip_str(&news.words).to_string();
-            self.log.write(news.slot, Source::Supervisor, &words);
-            if news.slot.is_none() {
-                Service::status(&words);
-            }
-            self.err(match news.slot {
-                Some(slot) => format!("{} {}", paint(style::STRONG, slot), news.words),
-                None => news.words,
-            });
+            self.announce(news.slot, news.words);
         }
+    }
+
+    /// What the supervisor's own process does, of a slot or of the fleet: to standard error and to the log.
+    pub(crate) fn announce(&self, slot: Option<&SlotId>, painted: String) {
+        let words = anstream::adapter::strip_str(&painted).to_string();
+        self.log.write(slot, Source::Supervisor, &words);
+        if slot.is_none() {
+            Service::status(&words);
+        }
+        self.err(match slot {
+            Some(slot) => format!("{} {painted}", paint(style::STRONG, slot)),
+            None => painted,
+        });
     }
 
     /// To standard output.

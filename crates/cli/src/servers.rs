@@ -114,6 +114,17 @@ pub(crate) fn url_variables(topology: &Topology) -> BTreeMap<String, String> {
         .collect()
 }
 
+/// For whoever asks servers that he does not start.
+pub(crate) fn refuse_without_urls(topology: &Topology) -> Result<(), Failure> {
+    match topology.pools().find(|(_, pool)| pool.url.is_none()) {
+        None => Ok(()),
+        Some((_, pool)) => Err(Failure::declaration(format!(
+            "no server to ask: {} is not set and no embedded server runs",
+            pool.url_variable.as_deref().unwrap_or("a pool's url")
+        ))),
+    }
+}
+
 /// One URL per server: the administrator's where it reaches it, else the first pool's.
 pub(crate) fn administrators(topology: &Topology) -> BTreeMap<String, DatabaseUrl> {
     let mut urls = BTreeMap::new();

@@ -264,6 +264,21 @@ fn some_urls_without_the_others_are_refused_before_anything_is_started() {
 }
 
 #[test]
+fn recover_without_an_executor_says_what_is_missing() {
+    Project::new(&MANIFEST.replace("executor = true", ""))
+        .poolwright(&["recover", "--executor", "web-0", "web-1"])
+        .env("DATABASE_URL", "postgres://app:s3cret@db/desk")
+        .env("DBOS_SYSTEM_DATABASE_URL", "postgres://app:s3cret@db/dbos")
+        .assert()
+        .code(2)
+        .stdout_eq(str![])
+        .stderr_eq(str![[r#"
+error: no pool with executor = true, expected one: that is where workflows are kept
+
+"#]]);
+}
+
+#[test]
 fn help_teaches() {
     let folder = tempfile::tempdir().unwrap();
     poolwright(folder.path(), &["--help"])

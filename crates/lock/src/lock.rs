@@ -126,6 +126,15 @@ impl Lock {
         }
     }
 
+    /// Who has the lock, as far as it says so or the kernel knows; `None` when nobody has. Blocks the thread for half a second at
+    /// most.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn holder(name: &LockName) -> io::Result<Option<Holder>> {
+        Ok(Watched::connect(name)?.and_then(|found| found.holder))
+    }
+
     /// Keeps the lock to the end of this process, and says `holder` to whoever asks, on a thread of its own.
     ///
     /// There is no way back on purpose: an id that a process gave up while it lived could meet what it left.
@@ -244,6 +253,7 @@ mod tests {
             panic!("taken twice");
         };
         assert_eq!(held.holder.as_ref(), Some(&us));
+        assert_eq!(Lock::holder(&name).unwrap().as_ref(), Some(&us));
         let said = held.to_string();
         let pid = std::process::id();
         assert!(
@@ -257,6 +267,7 @@ mod tests {
     #[test]
     fn of_a_holder_that_says_nothing_the_kernel_knows_the_pid() {
         let name = name();
+        assert_eq!(Lock::holder(&name).unwrap(), None);
         let _lock = take(&name, NONE).unwrap();
         let Err(LockError::Held(held)) = take(&name, NONE) else {
             panic!("taken twice");

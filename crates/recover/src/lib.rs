@@ -34,6 +34,7 @@ mod store;
 mod versions;
 
 pub use error::Error;
+pub use living::holder;
 pub use recovery::{Intent, Standing};
 pub use report::{Left, Outcome, Report, Sign, Stuck, Version};
 pub use store::Store;

@@ -1,8 +1,16 @@
 //! Who is alive, as far as the sessions of a system database show it.
 
+use poolwright_lock::{Holder, Lock, LockName};
 use poolwright_topology::census::Backend;
 use poolwright_topology::tag::{COMMAND, SlotId, Tag};
 use std::collections::BTreeMap;
+
+/// The process of this host that holds an executor id whose work is in `store` (`host:port/database`), for whoever wants to
+/// know. Blocks the thread for half a second at most.
+#[must_use]
+pub fn holder(executor_id: &str, store: &str) -> Option<Holder> {
+    Lock::holder(&LockName::here(executor_id, store)).ok()?
+}
 
 /// The executors that have a session.
 #[derive(Debug, Default)]

@@ -4,6 +4,7 @@ pub(crate) mod exec_worker;
 pub(crate) mod logs;
 pub(crate) mod plan;
 pub(crate) mod prepare;
+pub(crate) mod recover;
 pub(crate) mod reload;
 pub(crate) mod restart;
 mod rolling;
@@ -32,6 +33,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Failure> {
         Command::Scale(scale) => scale.run(&place).await,
         Command::Stop(stop) => stop.run(&place).await,
         Command::Verify(verify) => verify.run(&place).await,
+        Command::Recover(recover) => recover.run(&place).await,
     }
 }
 

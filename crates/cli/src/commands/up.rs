@@ -13,6 +13,7 @@ use crate::live::Live;
 use crate::manifest::{self, Declared};
 use crate::narrator::Narrator;
 use crate::passwords;
+use crate::recovery::{Bell, Recovery};
 use crate::servers::{self, Control, EmbeddedFile};
 use crate::service::Service;
 use crate::style::{self, paint};
@@ -138,8 +139,16 @@ impl Up {
                 "writing the log in {}",
                 declared.located.state_dir.display()
             )))?;
-        let running = supervise(supervisor, &backends, topology, &narrator, background);
-        let outcome = beside(live.look_on(), running).await;
+        let mut recovery = Recovery::new(topology, &narrator);
+        if interruptible(recovery.begin()).await?.is_none() {
+            return Err(Failure::said("interrupted; no worker was started"));
+        }
+        let (bell, inquirer) = (recovery.bell(), supervisor.inquirer());
+        let running = supervise(supervisor, &backends, topology, &narrator, bell, background);
+        let aside = async {
+            tokio::join!(live.look_on(), recovery.watch(inquirer));
+        };
+        let outcome = beside(aside, running).await;
         narrator.finish();
         outcome
     }
@@ -161,6 +170,7 @@ async fn supervise(
     backends: &Arc<FromPostgres>,
     topology: &Topology,
     narrator: &Narrator,
+    bell: Bell,
     mut background: Option<Background>,
 ) -> Result<Exit, Failure> {
     let mut service = Service::new();
@@ -176,6 +186,7 @@ async fn supervise(
             biased;
             Some(event) = happened.recv() => {
                 narrator.tell(&event);
+                bell.hear(&event);
                 if event == Event::AllServing {
                     // The fleet goes on meanwhile: its events wait in the channel.
                     let confirmation = observe(backends, topology);

@@ -6,7 +6,7 @@ use crate::environment::Environment;
 use crate::exit_codes::Exit;
 use crate::failure::Failure;
 use crate::manifest::{self, Declared};
-use crate::servers::Control;
+use crate::servers::{self, Control};
 use crate::style::{self, paint};
 use clap::Args;
 use poolwright_supervisor::control::Client;
@@ -50,7 +50,7 @@ impl Verify {
         let environment =
             Environment::beside(&located.folder)?.with_embedded(&located.state_dir)?;
         let mut declared = manifest::read(located, environment)?;
-        refuse_without_urls(&declared.topology)?;
+        servers::refuse_without_urls(&declared.topology)?;
         as_scaled(&mut declared).await;
         let mut control = Control::connect(&declared.topology, |_| Ok(COMMAND.into())).await?;
         let verdict = observe(&mut control, &declared.topology, self.time).await?;
@@ -81,16 +81,6 @@ async fn as_scaled(declared: &mut Declared) {
         if let Some(app) = app.into_iter().find(|app| app.name == running.app) {
             app.instances.value = Workers(running.instances);
         }
-    }
-}
-
-fn refuse_without_urls(topology: &Topology) -> Result<(), Failure> {
-    match topology.pools().find(|(_, pool)| pool.url.is_none()) {
-        None => Ok(()),
-        Some((_, pool)) => Err(Failure::declaration(format!(
-            "no server to ask: {} is not set and no embedded server runs",
-            pool.url_variable.as_deref().unwrap_or("a pool's url")
-        ))),
     }
 }
 
