@@ -31,9 +31,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// How long an idle connection stays open in a drain. Longer than a client needs between two
-/// requests of one page, shorter than anybody's patience with a reload.
-const PAUSE: Duration = Duration::from_millis(500);
+/// How long an idle connection stays open in a drain. Longer than a client that is at work needs between two requests, also
+/// on a machine with ten times as much to do as it can: it is the client's own delay that cuts a request here, between its look at
+/// the connection and its writing, and nothing but patience helps against that. Connections in use end
+/// long before, with their next answer; only idle ones make a reload wait.
+const PAUSE: Duration = Duration::from_secs(2);
 
 /// How long a client may take to send the head of a request, and how long a connection may be idle.
 /// Above the minute for which common proxies keep theirs, so that the proxy closes first.
