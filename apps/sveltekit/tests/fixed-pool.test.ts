@@ -1,3 +1,4 @@
+import pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { FixedPool } from '#server/db/fixed-pool.ts';
 import { eventually, freshDatabases, type Databases } from './databases.ts';
@@ -68,4 +69,47 @@ test('a server that refuses is an error and not an endless wait', async () => {
 	});
 	await expect(pool.fill()).rejects.toThrow('no_such_database');
 	await pool.close();
+});
+
+test('a refusal for the limit of the role names role, limit and who holds the connections', async () => {
+	const role = new URL(databases.databaseUrl).username;
+	await databases.admin.query(`ALTER ROLE ${role} CONNECTION LIMIT 4`);
+	const rogue = new pg.Client({ connectionString: databases.databaseUrl, application_name: 'psql' });
+	await rogue.connect();
+	const pool = new FixedPool({
+		url: databases.databaseUrl,
+		max: 4,
+		applicationName: 'web-0:prisma',
+		connectionTimeoutMs: 2_000
+	});
+	try {
+		await expect(pool.fill()).rejects.toThrow(
+			`the role "${role}" has 4 of at most 4 connections, held by web-0:prisma 3, psql 1`
+		);
+		// Without the rogue there is room.
+		await rogue.end();
+		await eventually(async () => expect(await databases.census()).toEqual({ 'web-0:prisma': 3 }));
+		await pool.fill();
+		expect(pool.gauge()).toMatchObject({ max: 4, open: 4 });
+	} finally {
+		await pool.close();
+		await databases.admin.query(`ALTER ROLE ${role} CONNECTION LIMIT -1`);
+	}
+});
+
+test('a refusal when nobody is left to ask says so', async () => {
+	const role = new URL(databases.databaseUrl).username;
+	await databases.admin.query(`ALTER ROLE ${role} CONNECTION LIMIT 0`);
+	const pool = new FixedPool({
+		url: databases.databaseUrl,
+		max: 1,
+		applicationName: 'web-0:prisma',
+		connectionTimeoutMs: 2_000
+	});
+	try {
+		await expect(pool.fill()).rejects.toThrow(/too many connections for role .* no connection is left to ask/);
+	} finally {
+		await pool.close();
+		await databases.admin.query(`ALTER ROLE ${role} CONNECTION LIMIT -1`);
+	}
 });

@@ -1,5 +1,6 @@
 import pg from 'pg';
 import { log, reason } from '../log.ts';
+import { withHolders } from './limit.ts';
 
 /** A pool as the supervisor and `/readyz` see it, in connections (`waiting`: in requests). */
 export interface Gauge {
@@ -67,7 +68,7 @@ export class FixedPool extends pg.Pool {
 		});
 	}
 
-	/** Opens connections until there are `max`. Throws why the server refused one. */
+	/** Opens connections until there are `max`. Throws why the server refused one, and who holds them if it was for a limit. */
 	async fill(): Promise<void> {
 		const held: pg.PoolClient[] = [];
 		try {
@@ -81,7 +82,7 @@ export class FixedPool extends pg.Pool {
 					if (attempt.status === 'fulfilled') held.push(attempt.value);
 				}
 				const failed = attempts.find((attempt) => attempt.status === 'rejected');
-				if (failed) throw failed.reason;
+				if (failed) throw await withHolders(failed.reason, held[0]);
 			}
 		} finally {
 			for (const client of held) client.release();
