@@ -10,7 +10,7 @@ use poolwright_supervisor::{Backends, NotAdmitted, Unreachable};
 use poolwright_topology::budget::{Plan, database_of, role_of};
 use poolwright_topology::census::Backend;
 use poolwright_topology::declare::Topology;
-use poolwright_topology::tag::{Name, SlotId};
+use poolwright_topology::tag::{Name, SlotId, slot_of};
 use poolwright_topology::units::Workers;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -34,7 +34,7 @@ struct Sessions {
 /// Whose a session is, as far as a slot is concerned that must be empty.
 #[derive(Debug, PartialEq, Eq)]
 enum Whose {
-    /// The slot's, by its name: `web-0:prisma`, or `web-0` for a program that sets none (`PGAPPNAME`).
+    /// The slot's, by its name: `web-0:prisma`, or `web-0` for a program that names no pool.
     Slot(SlotId),
     /// A client that has not said yet who it is (PostgreSQL 18); it may be anybody's.
     NotYetKnown,
@@ -116,8 +116,7 @@ impl Sessions {
         if row.backend_type.is_none() {
             return Whose::Hidden;
         }
-        let name = row.application_name.split(':').next().unwrap_or_default();
-        name.parse().map_or(Whose::Other, Whose::Slot)
+        slot_of(&row.application_name).map_or(Whose::Other, Whose::Slot)
     }
 
     fn remaining(
@@ -268,6 +267,10 @@ mod tests {
         let table = [
             (row("web-1:db", client), Whose::Slot(slot.clone())),
             (row("web-1", client), Whose::Slot(slot.clone())),
+            (
+                row("dbos_transact_web-1_5f2a", client),
+                Whose::Slot(slot.clone()),
+            ),
             (row("web-1:db", Some("parallel worker")), Whose::Slot(slot)),
             (row("web:poolwright", client), Whose::Other),
             (row("psql", client), Whose::Other),

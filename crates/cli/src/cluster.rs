@@ -35,6 +35,15 @@ pub(crate) fn command(app: &App, state_dir: &Path) -> Vec<String> {
     command
 }
 
+/// Where the program is to listen, unless it is told otherwise: what it binds is only shared when it is this.
+pub(crate) fn address(app: &App) -> Vec<(String, String)> {
+    let Some(address) = app.listen.filter(|_| app.cluster) else {
+        return Vec::new();
+    };
+    let host = ("HOST".to_owned(), address.ip().to_string());
+    vec![host, ("PORT".to_owned(), address.port().to_string())]
+}
+
 /// What the file has to know.
 pub(crate) fn variables(app: &App) -> Vec<(String, String)> {
     let Some(address) = app.listen.filter(|_| app.cluster) else {

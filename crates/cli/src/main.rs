@@ -10,6 +10,7 @@ mod ecosystem;
 mod environment;
 mod exit_codes;
 mod failure;
+mod hint;
 mod init;
 mod live;
 mod logs;

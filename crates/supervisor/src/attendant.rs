@@ -94,6 +94,8 @@ impl Worker {
         let notify = (app.ready == Readiness::Notify)
             .then(|| NotifySocket::bind(&fleet.state_dir, worker))
             .transpose()?;
+        let accepted = held.filter(|_| app.ready == Readiness::Accepting);
+        let accepted = accepted.map(Held::inode).transpose()?;
         let mut command = command(&fleet.shim, app, spawner.soft_limit())?;
         let notified = notify.as_ref().map(NotifySocket::path);
         environment::apply(
@@ -123,9 +125,10 @@ impl Worker {
             killed: Arc::clone(&killed),
             before,
         };
-        let sign = match (app.probed_port(), notify, group) {
-            (Some(port), _, _) => Sign::Listens { group: pid, port },
-            (None, Some(socket), Some(group)) => Sign::Notifies { group, socket },
+        let sign = match (app.probed_port(), accepted, notify, group) {
+            (Some(port), _, _, _) => Sign::Listens { group: pid, port },
+            (None, Some(inode), _, _) => Sign::Accepts { group: pid, inode },
+            (None, None, Some(socket), Some(group)) => Sign::Notifies { group, socket },
             _ => Sign::Channel,
         };
         let attendant = Arc::new(attendant);
@@ -214,6 +217,8 @@ enum Sign {
     Channel,
     /// A process of the group listens on the port.
     Listens { group: u32, port: u16 },
+    /// A process of the group waits for connections on the held socket.
+    Accepts { group: u32, inode: u64 },
     /// A process of the group says so on the socket.
     Notifies { group: Pid, socket: NotifySocket },
 }
@@ -281,6 +286,10 @@ async fn watch_for(attendant: &Attendant, sign: Sign) {
         Sign::Channel => std::future::pending().await,
         Sign::Listens { group, port } => {
             probe::listens(group, port).await;
+            attendant.tell(Told::Happened(WorkerEvent::SeenReady)).await;
+        }
+        Sign::Accepts { group, inode } => {
+            probe::accepts(group, inode).await;
             attendant.tell(Told::Happened(WorkerEvent::SeenReady)).await;
         }
         Sign::Notifies { group, socket } => listen_to(attendant, group, &socket).await,

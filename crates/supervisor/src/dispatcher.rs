@@ -705,7 +705,7 @@ impl Dispatcher {
                 .fleet
                 .slots()
                 .filter(|view: &SlotView<'_>| *view.slot.app() == app.name)
-                .filter_map(|view| self.roster.status(view, app.pools.clone(), app.executor))
+                .filter_map(|view| self.roster.status(view, app))
                 .collect(),
         });
         FleetStatus {
@@ -721,12 +721,17 @@ fn refuse(answers: &Answers, reason: String) {
 }
 
 fn readiness_can_be_seen(app: &AppSpec) -> Result<(), Error> {
-    let app_name = || app.name.clone();
-    match app.ready {
-        Readiness::Listening if matches!(app.probed_port(), None | Some(0)) => {
-            Err(Error::NothingToSee { app: app_name() })
-        }
-        Readiness::Channel | Readiness::Notify | Readiness::Listening => Ok(()),
+    let unseen = match app.ready {
+        Readiness::Listening => matches!(app.probed_port(), None | Some(0)).then_some("listening"),
+        Readiness::Accepting => app.held_address().is_none().then_some("accepting"),
+        Readiness::Channel | Readiness::Pm2 | Readiness::Notify => None,
+    };
+    match unseen {
+        Some(ready) => Err(Error::NothingToSee {
+            app: app.name.clone(),
+            ready,
+        }),
+        None => Ok(()),
     }
 }
 

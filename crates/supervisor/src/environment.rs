@@ -49,6 +49,7 @@ pub(crate) fn apply(
         command.env("PORT", address.port().to_string());
     }
     command.envs(app.env.iter().map(|(name, value)| (name, value)));
+    command.envs(app.slot_env.of(slot));
     if let Some(name) = &app.instance_var {
         command.env(name, slot.index().to_string());
     }
@@ -83,7 +84,7 @@ fn of_slot(app: &AppSpec, slot: &SlotId) -> [(&'static str, String); 9] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spec::StopSignal;
+    use crate::spec::{SlotVariables, StopSignal};
     use poolwright_topology::tag::Name;
     use std::collections::BTreeMap;
     use std::ffi::OsStr;
@@ -98,6 +99,7 @@ mod tests {
                 .iter()
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
                 .collect(),
+            slot_env: SlotVariables::default(),
             instances: 3,
             listen: Some(([127, 0, 0, 1], 3000).into()),
             ready,
@@ -146,6 +148,24 @@ mod tests {
             ..app(Readiness::Channel, &[("INSTANCE", "7")])
         };
         assert_eq!(variable(&own, "INSTANCE"), Some(Some("2".into())));
+    }
+
+    #[test]
+    fn what_depends_on_the_slot_wins_over_the_apps_variables_and_not_over_the_slots_identity() {
+        let named = |slot: &SlotId| {
+            let url = (
+                "DATABASE_URL".to_owned(),
+                format!("postgres:///?name={slot}"),
+            );
+            vec![url, ("PGAPPNAME".to_owned(), "mine".to_owned())]
+        };
+        let app = AppSpec {
+            slot_env: SlotVariables::new(named),
+            ..app(Readiness::Pm2, &[("DATABASE_URL", "postgres:///")])
+        };
+        let url = variable(&app, "DATABASE_URL");
+        assert_eq!(url, Some(Some("postgres:///?name=web-2".into())));
+        assert_eq!(variable(&app, "PGAPPNAME"), Some(Some("web-2".into())));
     }
 
     #[test]

@@ -60,13 +60,15 @@ pub enum Error {
         /// Whose it should be.
         expected: u32,
     },
-    /// A program that shall be seen listening, nobody says where.
+    /// A program that shall be seen to listen or to accept, nobody says where.
     #[error(
-        "the app {app} has ready = \"listening\" and no port to listen on, expected `listen` with a port other than 0"
+        "the app {app} has ready = \"{ready}\" and no port to be seen on, expected `listen`, with a port other than 0 for a program that binds it by itself"
     )]
     NothingToSee {
         /// The app.
         app: Name,
+        /// How it was to be seen.
+        ready: &'static str,
     },
     /// The system refuses a thread, a signal handler or a socket.
     #[error("cannot set up the supervisor")]

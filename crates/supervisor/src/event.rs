@@ -156,8 +156,9 @@ pub enum Event {
 /// The longest line of a worker's output that is passed on whole, in bytes.
 pub const MAX_OUTPUT_LINE: usize = 16 * 1024;
 
-/// How many of a worker's last lines on standard error are kept for the report of its failure.
-pub const LAST_WORDS: usize = 20;
+/// How many of a worker's last lines on standard error are kept for the report of its failure. Node tells of an uncaught
+/// error in some thirty, the error itself at their top.
+pub const LAST_WORDS: usize = 40;
 
 /// Where a worker wrote to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -30,7 +30,7 @@
 //! | `listener` | the sockets that are held through everything |
 //! | `memory` | whether the kernel killed a worker because memory had run out |
 //! | `notify` | hearing that a foreign program serves, by `sd_notify` |
-//! | `probe` | seeing that a foreign program listens |
+//! | `probe` | seeing that a foreign program listens, or accepts |
 //! | `private` | places for sockets that are nobody else's |
 //!
 //! Linux first: that no worker outlives its supervisor rests on `PR_SET_PDEATHSIG` ([`shim`]),
@@ -65,4 +65,4 @@ pub use event::{Event, Outcome, StopReason, Stream};
 pub use poolwright_topology::handover::{
     Cause, Consequence, Exit, Failure, Policy, Readiness, RollEnd, RollNews, SlotState,
 };
-pub use spec::{AppSpec, FleetSpec, StopSignal};
+pub use spec::{AppSpec, FleetSpec, SlotVariables, StopSignal};

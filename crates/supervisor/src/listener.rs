@@ -45,6 +45,11 @@ impl Held {
         self.address
     }
 
+    /// By what the kernel knows the socket, whichever descriptor it is under.
+    pub(crate) fn inode(&self) -> io::Result<u64> {
+        Ok(rustix::fs::fstat(&self.socket)?.st_ino)
+    }
+
     /// Another descriptor of the same socket, for a worker.
     pub(crate) fn hand_down(&self) -> io::Result<OwnedFd> {
         self.socket.try_clone()

@@ -1,6 +1,7 @@
 //! What is known of each slot beyond the handover's state: its processes, and what they said.
 
 use crate::attendant::Worker;
+use crate::spec::AppSpec;
 use poolwright_topology::channel::Gauge;
 use poolwright_topology::handover::{Failure, Seat, SlotView, WorkerId};
 use poolwright_topology::status::{SlotStatus, Step, StepTaken};
@@ -124,15 +125,12 @@ impl Roster {
         process.map(|p| p.worker.last_words()).unwrap_or_default()
     }
 
-    pub(crate) fn status(
-        &self,
-        view: SlotView<'_>,
-        pools: BTreeMap<String, u32>,
-        executor: bool,
-    ) -> Option<SlotStatus> {
+    pub(crate) fn status(&self, view: SlotView<'_>, app: &AppSpec) -> Option<SlotStatus> {
         let known = self.slots.get(view.slot)?;
         let at = |seat: Option<Seat>| known.processes.get(&seat?);
         let process = at(view.seat);
+        // It was given one and reports none; the shim holds it.
+        let given = || app.ready.is_foreign().then(|| view.slot.to_string());
         Some(SlotStatus {
             slot: view.slot.clone(),
             state: view.state,
@@ -145,9 +143,9 @@ impl Roster {
             failures: view.failures,
             last_failure: known.last_failure.clone(),
             executor_id: process
-                .and_then(|p| p.executor_id.clone())
-                .filter(|_| executor),
-            pools,
+                .and_then(|p| p.executor_id.clone().or_else(given))
+                .filter(|_| app.executor),
+            pools: app.pools.clone(),
             says: process.and_then(|p| p.status.clone()),
             gauges: process.map(|p| p.gauges.clone()).unwrap_or_default(),
         })

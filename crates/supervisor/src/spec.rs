@@ -5,8 +5,10 @@ use poolwright_topology::handover::{Policy, Readiness, SlotPlan};
 use poolwright_topology::tag::{Name, SlotId};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A fleet to be run by one supervisor.
@@ -34,11 +36,13 @@ pub struct AppSpec {
     pub cwd: PathBuf,
     /// Set for every worker, over the supervisor's own environment and under what a slot gets.
     pub env: Vec<(String, String)>,
+    /// Set over `env`, different for each slot.
+    pub slot_env: SlotVariables,
     /// How many workers.
     pub instances: u32,
     /// The socket to bind, hold and hand down as descriptor 3. With [`Readiness::Listening`] the
     /// workers bind it themselves, with `SO_REUSEPORT` when there are several; they get it as `HOST`
-    /// and `PORT`.
+    /// and `PORT`. With [`Readiness::Accepting`] they show by it that they serve.
     pub listen: Option<SocketAddr>,
     /// How a worker shows that it serves.
     pub ready: Readiness,
@@ -54,6 +58,38 @@ pub struct AppSpec {
     pub pools: BTreeMap<String, u32>,
     /// Whether one of the pools belongs to a DBOS executor, so that the slot is an executor id.
     pub executor: bool,
+}
+
+/// Variables whose values depend on the slot. They may be passwords: `Debug` shows nothing of them.
+#[derive(Clone)]
+pub struct SlotVariables(Arc<MakeVariables>);
+
+type MakeVariables = dyn Fn(&SlotId) -> Vec<(String, String)> + Send + Sync;
+
+impl SlotVariables {
+    /// The variables that `make` gives a slot. It is called for each process that is started.
+    pub fn new(make: impl Fn(&SlotId) -> Vec<(String, String)> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(make))
+    }
+
+    /// The variables of a slot.
+    #[must_use]
+    pub fn of(&self, slot: &SlotId) -> Vec<(String, String)> {
+        (self.0)(slot)
+    }
+}
+
+impl Default for SlotVariables {
+    /// None.
+    fn default() -> Self {
+        Self::new(|_| Vec::new())
+    }
+}
+
+impl fmt::Debug for SlotVariables {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SlotVariables")
+    }
 }
 
 impl AppSpec {

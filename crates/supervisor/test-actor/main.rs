@@ -2,7 +2,7 @@
 //! (The workers are shell scripts, so that nothing of this crate is on their side of the channel.)
 
 use poolwright_supervisor::{
-    AppSpec, FleetSpec, NoBackends, Policy, Readiness, StopSignal, Supervisor, shim,
+    AppSpec, FleetSpec, NoBackends, Policy, Readiness, SlotVariables, StopSignal, Supervisor, shim,
 };
 use rustix::cmsg_space;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
@@ -28,6 +28,7 @@ fn main() -> ExitCode {
         }
         Some("supervise") => supervise(args),
         Some("listen") => listen(),
+        Some("accept") => accept(),
         Some("notify") => notify(args.next().unwrap_or_default()),
         _ => {
             say(&format!("no such role: {}", role.display()));
@@ -49,7 +50,16 @@ fn listen() -> ExitCode {
         socket.listen(16)?;
         Ok(socket)
     });
-    match bound {
+    serve(bound)
+}
+
+/// A foreign program that is handed its listening socket, as standard input, and says nothing.
+fn accept() -> ExitCode {
+    serve(io::stdin().as_fd().try_clone_to_owned().map(Socket::from))
+}
+
+fn serve(socket: io::Result<Socket>) -> ExitCode {
+    match socket {
         Ok(socket) => loop {
             if socket.accept().is_err() {
                 return ExitCode::FAILURE;
@@ -120,6 +130,7 @@ fn spec(state_dir: OsString, script: OsString) -> Option<FleetSpec> {
         command: vec!["sh".into(), "-c".into(), script.into_string().ok()?],
         cwd: state_dir.clone().into(),
         env: Vec::new(),
+        slot_env: SlotVariables::default(),
         instances: 2,
         listen: Some(([127, 0, 0, 1], 0).into()),
         ready: Readiness::Channel,

@@ -3,15 +3,21 @@
 //! A census is fed one sample after the other and judges at the end. Two rules make it trustworthy:
 //!
 //! - *No row is lost.* Every row falls into exactly one [`Owner`], "nobody's" among them.
+//! - *No name is guessed.* A session that names its slot and no pool is the one pool's of that app that connects as it does.
+//!   Where several do, or none, it stays the slot's, and is counted against what they may have together.
 //! - *A closing backend is no excess.* For an instant a backend that ends can be seen beside its
 //!   successor. Only sessions (the same pid and `backend_start`) that stand in two consecutive samples
 //!   count against the bound; more than that in a single sample is reported as information.
 
-use crate::budget::{Plan, database_of, role_of};
+mod declared;
+mod findings;
+
+use crate::budget::Plan;
 use crate::declare::Topology;
-use crate::finding::{Finding, Kind, Severity};
-use crate::tag::{COMMAND, Name, SlotId, Tag};
+use crate::finding::{Finding, Severity};
+use crate::tag::{Name, SlotId};
 use crate::units::Connections;
+use declared::Declared;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -58,6 +64,13 @@ pub enum Owner {
         /// The pool.
         pool: Name,
     },
+    /// A slot's, by its name, which says nothing of a pool.
+    Slot {
+        /// The slot.
+        slot: SlotId,
+        /// The app's pools that connect as this role to this database: several, or none.
+        among: Vec<Name>,
+    },
     /// The supervisor's control connection.
     Control,
     /// A short-lived command of Poolwright's.
@@ -102,6 +115,22 @@ pub struct SlotVerdict {
     pub pids: Vec<u32>,
     /// Its pools.
     pub pools: Vec<PoolVerdict>,
+    /// Its sessions that no single pool of it accounts for; most often there are none, and then nothing stands here.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unnamed: Vec<UnnamedVerdict>,
+}
+
+/// What was observed of the sessions that name a slot and no pool, where no single pool connects as they do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct UnnamedVerdict {
+    /// The pools that they may be of; none where no pool connects as they do.
+    pub among: Vec<Name>,
+    /// What these pools may have together; all of the slot's where there is none.
+    pub declared: Connections,
+    /// The most of them in any sample, closing backends left out.
+    pub peak: Connections,
+    /// The last sample.
+    pub now: Connections,
 }
 
 /// What was observed of one pool of one slot.
@@ -118,15 +147,20 @@ pub struct PoolVerdict {
 }
 
 type Key = (SlotId, Name);
+/// A slot, and the pools that its sessions may be of.
+type Among = (SlotId, Vec<Name>);
 type Session = (i32, Option<i64>);
 
 /// A running observation of one fleet.
 pub struct Census {
-    expected: BTreeMap<Key, Expected>,
-    roles: BTreeSet<String>,
-    databases: BTreeSet<String>,
+    declared: Declared,
     bound: Connections,
+    /// Slots that are known to serve, of programs that open connections when they need them.
+    on_demand: BTreeSet<SlotId>,
     seen: BTreeMap<Key, Observed>,
+    unnamed: BTreeMap<Among, Observed>,
+    /// The unnamed sessions together with those of the pools that they may be of.
+    together: BTreeMap<Among, Observed>,
     before: Option<BTreeSet<Session>>,
     peak: usize,
     peak_with_closing: usize,
@@ -141,12 +175,8 @@ pub struct Census {
     processes: BTreeMap<SlotId, BTreeSet<u32>>,
     /// Client processes that shared a slot in two consecutive samples.
     shared: BTreeMap<SlotId, BTreeSet<u32>>,
-    foreign_roles: BTreeMap<Key, (String, Backend)>,
-}
-
-struct Expected {
-    max: u32,
-    role: String,
+    /// Whose name was borrowed, as which roles it should have connected, and by whom.
+    foreign_roles: BTreeMap<(SlotId, Option<Name>), (String, Backend)>,
 }
 
 #[derive(Default)]
@@ -155,32 +185,37 @@ struct Observed {
     peak: usize,
     peak_with_closing: usize,
     now: usize,
-    /// The youngest session while the pool was over its maximum.
+    /// The youngest session while there were more than declared.
     youngest: Option<Backend>,
+}
+
+impl Observed {
+    /// The sessions of a sample, of which `max` are declared.
+    fn take(&mut self, rows: &[&Backend], max: u32) {
+        let now: BTreeSet<Session> = rows.iter().map(|row| session(row)).collect();
+        let lasting = now.intersection(&self.sessions).count();
+        self.now = now.len();
+        self.peak_with_closing = self.peak_with_closing.max(now.len());
+        self.peak = self.peak.max(lasting);
+        if exceeds(lasting, max) {
+            let youngest = rows.iter().max_by_key(|row| row.started);
+            self.youngest = youngest.map(|row| (*row).clone());
+        }
+        self.sessions = now;
+    }
 }
 
 impl Census {
     /// An observation that knows what was declared.
     #[must_use]
     pub fn new(topology: &Topology, plan: &Plan) -> Self {
-        let mut expected = BTreeMap::new();
-        for (app, pool) in topology.pools() {
-            for slot in app.slots() {
-                expected.insert(
-                    (slot, pool.name.clone()),
-                    Expected {
-                        max: pool.max.value.0,
-                        role: role_of(pool),
-                    },
-                );
-            }
-        }
         Self {
-            expected,
-            roles: topology.pools().map(|(_, pool)| role_of(pool)).collect(),
-            databases: topology.pools().map(|(_, p)| database_of(p)).collect(),
+            declared: Declared::of(topology),
             bound: plan.bound,
+            on_demand: BTreeSet::new(),
             seen: BTreeMap::new(),
+            unnamed: BTreeMap::new(),
+            together: BTreeMap::new(),
             before: None,
             peak: 0,
             peak_with_closing: 0,
@@ -195,116 +230,115 @@ impl Census {
         }
     }
 
+    /// The same, where somebody knows that these slots serve and that their program opens connections when it needs them:
+    /// that one of them holds none is no fault then.
+    #[must_use]
+    pub fn with_pools_on_demand(mut self, slots: impl IntoIterator<Item = SlotId>) -> Self {
+        self.on_demand = slots.into_iter().collect();
+        self
+    }
+
     /// Whose a row is.
     #[must_use]
     pub fn attribute(&self, row: &Backend) -> Owner {
-        match row.backend_type.as_deref() {
-            Some("parallel worker") => return Owner::Parallel,
-            // NULL for a reader without pg_read_all_stats: taken for a client's, so that nothing is
-            // missed.
-            None | Some("client backend") => {}
-            Some(_) => return Owner::Server,
-        }
-        if row.role.is_none() && row.database.is_none() {
-            return match row.backend_type {
-                // PostgreSQL 18 shows a session before it has authenticated.
-                Some(_) => Owner::Starting,
-                // A process of the server's own whose type is hidden from us.
-                None => Owner::Server,
-            };
-        }
-        if row.application_name == COMMAND {
-            return Owner::Command;
-        }
-        match row.application_name.parse::<Tag>() {
-            Ok(Tag::Pool { slot, pool }) if self.is_our_app(slot.app()) => {
-                Owner::Pool { slot, pool }
-            }
-            Ok(Tag::Control { app }) if self.is_our_app(&app) => Owner::Control,
-            _ if self.is_of_the_fleet(row) => Owner::Unattributed,
-            _ => Owner::Foreign,
-        }
-    }
-
-    fn is_our_app(&self, app: &Name) -> bool {
-        self.expected.keys().any(|(slot, _)| slot.app() == app)
-    }
-
-    fn is_of_the_fleet(&self, row: &Backend) -> bool {
-        let of = |name: &Option<String>, ours: &BTreeSet<String>| {
-            name.as_ref().is_some_and(|name| ours.contains(name))
-        };
-        of(&row.role, &self.roles) && of(&row.database, &self.databases)
+        self.declared.attribute(row)
     }
 
     /// Takes one sample: every row that `pg_stat_activity` had at one moment.
     pub fn sample(&mut self, rows: &[Backend]) {
         let mut by_pool: BTreeMap<Key, Vec<&Backend>> = BTreeMap::new();
+        let mut unnamed: BTreeMap<Among, Vec<&Backend>> = BTreeMap::new();
         let mut strays = BTreeMap::new();
         let mut processes: BTreeMap<SlotId, BTreeSet<u32>> = BTreeMap::new();
         self.hidden = 0;
         self.control = 0;
         for row in rows {
-            match self.attribute(row) {
+            let slot = match self.attribute(row) {
                 Owner::Pool { slot, pool } => {
-                    if row.backend_type.is_none() {
-                        self.hidden += 1;
-                    }
-                    if let Some(pid) = row.client_pid {
-                        processes.entry(slot.clone()).or_default().insert(pid);
-                    }
-                    by_pool.entry((slot, pool)).or_default().push(row);
+                    by_pool.entry((slot.clone(), pool)).or_default().push(row);
+                    slot
                 }
-                Owner::Control => self.control += 1,
+                Owner::Slot { slot, among } => {
+                    unnamed.entry((slot.clone(), among)).or_default().push(row);
+                    slot
+                }
+                Owner::Control => {
+                    self.control += 1;
+                    continue;
+                }
                 Owner::Unattributed => {
                     strays.insert(session(row), row.clone());
+                    continue;
                 }
                 Owner::Command
                 | Owner::Parallel
                 | Owner::Foreign
                 | Owner::Starting
-                | Owner::Server => {}
+                | Owner::Server => continue,
+            };
+            if row.backend_type.is_none() {
+                self.hidden += 1;
+            }
+            if let Some(pid) = row.client_pid {
+                processes.entry(slot).or_default().insert(pid);
             }
         }
-        let all: BTreeSet<Session> = by_pool.values().flatten().map(|row| session(row)).collect();
-        let lasting = |now: &BTreeSet<Session>, before: &Option<BTreeSet<Session>>| match before {
-            Some(before) => now.intersection(before).count(),
+        let ours = by_pool.values().chain(unnamed.values()).flatten();
+        let all: BTreeSet<Session> = ours.map(|row| session(row)).collect();
+        let lasting = match &self.before {
+            Some(before) => all.intersection(before).count(),
             None => 0,
         };
         self.peak_with_closing = self.peak_with_closing.max(all.len());
-        self.peak = self.peak.max(lasting(&all, &self.before));
-
-        for observed in self.seen.values_mut() {
-            observed.now = 0;
-        }
-        let mut absent: BTreeSet<Key> = self.seen.keys().cloned().collect();
-        for (key, rows) in by_pool {
-            absent.remove(&key);
-            self.note_foreign_role(&key, &rows);
-            let max = self.expected.get(&key).map_or(0, |expected| expected.max);
-            let observed = self.seen.entry(key).or_default();
-            let now: BTreeSet<Session> = rows.iter().map(|row| session(row)).collect();
-            let lasting = now.intersection(&observed.sessions).count();
-            observed.now = now.len();
-            observed.peak_with_closing = observed.peak_with_closing.max(now.len());
-            observed.peak = observed.peak.max(lasting);
-            if exceeds(lasting, max) {
-                observed.youngest = rows
-                    .iter()
-                    .max_by_key(|row| row.started)
-                    .map(|row| (*row).clone());
-            }
-            observed.sessions = now;
-        }
-        for key in absent {
-            if let Some(observed) = self.seen.get_mut(&key) {
-                observed.sessions.clear();
-            }
-        }
+        self.peak = self.peak.max(lasting);
+        self.take_pools(&by_pool);
+        self.take_unnamed(&unnamed, &by_pool);
         self.take_strays(strays);
         self.take_processes(processes);
         self.before = Some(all);
         self.samples += 1;
+    }
+
+    /// What is known already and has no row in this sample is taken too: it has none now.
+    fn take_pools(&mut self, by_pool: &BTreeMap<Key, Vec<&Backend>>) {
+        for (key, rows) in by_pool {
+            self.note_foreign_role(key, rows);
+            self.seen.entry(key.clone()).or_default();
+        }
+        for (key, observed) in &mut self.seen {
+            let rows = by_pool.get(key).map(Vec::as_slice).unwrap_or_default();
+            observed.take(rows, self.declared.max(key));
+        }
+    }
+
+    fn take_unnamed(
+        &mut self,
+        unnamed: &BTreeMap<Among, Vec<&Backend>>,
+        by_pool: &BTreeMap<Key, Vec<&Backend>>,
+    ) {
+        for (key, rows) in unnamed {
+            self.note_borrowed_slot(key, rows);
+            self.unnamed.entry(key.clone()).or_default();
+        }
+        for (key, observed) in &mut self.unnamed {
+            let (slot, among) = key;
+            let max = self.declared.together(slot, among).0;
+            let rows = unnamed.get(key).map(Vec::as_slice).unwrap_or_default();
+            observed.take(rows, max);
+            let with = |(of, pool): &Key| of == slot && (among.is_empty() || among.contains(pool));
+            let named = by_pool.iter().filter(|(key, _)| with(key));
+            let others = unnamed
+                .iter()
+                .filter(|(other, _)| *other != key && other.0 == *slot && among.is_empty());
+            let all: Vec<&Backend> = rows
+                .iter()
+                .chain(named.flat_map(|(_, rows)| rows))
+                .chain(others.flat_map(|(_, rows)| rows))
+                .copied()
+                .collect();
+            let together = self.together.entry(key.clone()).or_default();
+            together.take(&all, max);
+        }
     }
 
     fn take_strays(&mut self, now: BTreeMap<Session, Backend>) {
@@ -331,30 +365,31 @@ impl Census {
     }
 
     fn note_foreign_role(&mut self, key: &Key, rows: &[&Backend]) {
-        let Some(expected) = self.expected.get(key) else {
+        let Some(expected) = self.declared.role(key) else {
             return;
         };
-        for row in rows {
-            if let Some(role) = &row.role
-                && *role != expected.role
-            {
-                self.foreign_roles
-                    .insert(key.clone(), (expected.role.clone(), (*row).clone()));
-            }
+        let foreign = rows.iter().rfind(|row| is_not(row, &[expected]));
+        if let Some(row) = foreign {
+            let (slot, pool) = key.clone();
+            let found = (format!("\"{expected}\""), (*row).clone());
+            self.foreign_roles.insert((slot, Some(pool)), found);
+        }
+    }
+
+    /// A slot's name under a role that no pool of its app has.
+    fn note_borrowed_slot(&mut self, (slot, _): &Among, rows: &[&Backend]) {
+        let expected = self.declared.roles(slot.app());
+        if let Some(row) = rows.iter().rfind(|row| is_not(row, &expected)) {
+            let expected: Vec<_> = expected.iter().map(|role| format!("\"{role}\"")).collect();
+            let found = (expected.join(" or "), (*row).clone());
+            self.foreign_roles.insert((slot.clone(), None), found);
         }
     }
 
     /// What the samples so far amount to. At least two are needed to tell a lasting excess.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
-        let mut findings = Vec::new();
-        self.total_findings(&mut findings);
-        self.pool_findings(&mut findings);
-        self.slot_findings(&mut findings);
-        self.stray_findings(&mut findings);
-        findings.sort_by(|a, b| {
-            (b.severity, a.kind, &a.slot, &a.pool).cmp(&(a.severity, b.kind, &b.slot, &b.pool))
-        });
+        let findings = self.findings();
         Verdict {
             holds: findings.iter().all(|f| f.severity != Severity::Error),
             bound: self.bound,
@@ -367,226 +402,61 @@ impl Census {
     }
 
     fn slots(&self) -> Vec<SlotVerdict> {
-        let declared: BTreeSet<&SlotId> = self.expected.keys().map(|(slot, _)| slot).collect();
-        let undeclared: BTreeSet<&SlotId> = self
-            .seen
-            .keys()
-            .map(|(slot, _)| slot)
-            .filter(|slot| !declared.contains(slot))
-            .collect();
+        let seen = self.seen.keys().map(|(slot, _)| slot);
+        let seen: BTreeSet<&SlotId> = seen.chain(self.unnamed.keys().map(|(s, _)| s)).collect();
+        let declared = self.declared.slots();
+        let undeclared = seen.into_iter().filter(|slot| !declared.contains(slot));
         declared
-            .into_iter()
+            .iter()
             .chain(undeclared)
-            .map(|slot| {
-                let pools: BTreeSet<&Name> = self
-                    .expected
-                    .keys()
-                    .chain(self.seen.keys())
-                    .filter(|(of, _)| of == slot)
-                    .map(|(_, pool)| pool)
-                    .collect();
-                SlotVerdict {
-                    slot: slot.clone(),
-                    pids: self
-                        .processes
-                        .get(slot)
-                        .map(|pids| pids.iter().copied().collect())
-                        .unwrap_or_default(),
-                    pools: pools
-                        .into_iter()
-                        .map(|pool| self.pool(slot, pool))
-                        .collect(),
-                }
+            .map(|slot| SlotVerdict {
+                slot: slot.clone(),
+                pids: self
+                    .processes
+                    .get(slot)
+                    .map(|pids| pids.iter().copied().collect())
+                    .unwrap_or_default(),
+                pools: self.pools(slot),
+                unnamed: self.unnamed_of(slot),
             })
             .collect()
     }
 
-    fn pool(&self, slot: &SlotId, pool: &Name) -> PoolVerdict {
-        let key = (slot.clone(), pool.clone());
-        let seen = self.seen.get(&key);
-        PoolVerdict {
-            pool: pool.clone(),
-            declared: Connections(self.expected.get(&key).map_or(0, |expected| expected.max)),
-            peak: connections(seen.map_or(0, |seen| seen.peak)),
-            now: connections(seen.map_or(0, |seen| seen.now)),
-        }
-    }
-
-    fn total_findings(&self, findings: &mut Vec<Finding>) {
-        if exceeds(self.peak, self.bound.0) {
-            findings.push(Finding {
-                kind: Kind::OverBound,
-                severity: Severity::Error,
-                slot: None,
-                pool: None,
-                message: format!(
-                    "{} connections of the fleet at once, the plan's bound is {}",
-                    self.peak, self.bound
-                ),
-                cure: "the findings below say which slot and pool they belong to".into(),
-            });
-        }
-        if self.hidden > 0 {
-            findings.push(Finding {
-                kind: Kind::LimitedView,
-                severity: Severity::Warning,
-                slot: None,
-                pool: None,
-                message: format!(
-                    "the state of {} sessions is hidden from this role; they were counted by name, parallel workers included",
-                    self.hidden
-                ),
-                cure: "GRANT pg_read_all_stats to the role of [prepare].url, or give its URL".into(),
-            });
-        }
-    }
-
-    fn pool_findings(&self, findings: &mut Vec<Finding>) {
-        for ((slot, pool), observed) in &self.seen {
+    fn pools(&self, slot: &SlotId) -> Vec<PoolVerdict> {
+        let declared = self.declared.pools_of(slot).map(|pool| &pool.name);
+        let seen = self.seen.keys().filter(|(of, _)| of == slot);
+        let all: BTreeSet<&Name> = declared.chain(seen.map(|(_, pool)| pool)).collect();
+        let verdict = |pool: &Name| {
             let key = (slot.clone(), pool.clone());
-            let Some(expected) = self.expected.get(&key) else {
-                continue;
-            };
-            let place = |kind, severity, message, cure: &str| Finding {
-                kind,
-                severity,
-                slot: Some(slot.clone()),
-                pool: Some(pool.to_string()),
-                message,
-                cure: cure.to_owned(),
-            };
-            if exceeds(observed.peak, expected.max) {
-                let youngest = observed
-                    .youngest
-                    .as_ref()
-                    .map(|row| format!("; the youngest is {}", describe(row)))
-                    .unwrap_or_default();
-                findings.push(place(
-                    Kind::PoolOverDeclared,
-                    Severity::Error,
-                    format!(
-                        "{slot}:{pool} holds {} connections, declared are {}{youngest}",
-                        observed.peak, expected.max
-                    ),
-                    "give the worker the declared maximum, or end the session that borrows its name",
-                ));
-            } else if exceeds(observed.peak_with_closing, expected.max) {
-                findings.push(place(
-                    Kind::ClosingBackend,
-                    Severity::Info,
-                    format!(
-                        "{slot}:{pool} showed {} connections in a single sample, declared are {}: a closing backend beside its successor",
-                        observed.peak_with_closing, expected.max
-                    ),
-                    "nothing: it did not last until the next sample",
-                ));
+            let seen = self.seen.get(&key);
+            PoolVerdict {
+                pool: pool.clone(),
+                declared: Connections(self.declared.max(&key)),
+                peak: connections(seen.map_or(0, |seen| seen.peak)),
+                now: connections(seen.map_or(0, |seen| seen.now)),
             }
-            if self.samples > 1 && observed.peak > 0 && falls_short(observed.peak, expected.max) {
-                findings.push(place(
-                    Kind::PoolUnderDeclared,
-                    Severity::Warning,
-                    format!(
-                        "{slot}:{pool} holds {} of {} declared connections",
-                        observed.peak, expected.max
-                    ),
-                    "a pool that is opened in full at start shows at once that its budget is there",
-                ));
-            }
-        }
-        for ((slot, pool), (declared, row)) in &self.foreign_roles {
-            findings.push(Finding {
-                kind: Kind::ForeignRole,
-                severity: Severity::Error,
-                slot: Some(slot.clone()),
-                pool: Some(pool.to_string()),
-                message: format!(
-                    "a session borrows the name {slot}:{pool}, whose pool connects as \"{declared}\": {}",
-                    describe(row)
-                ),
-                cure: format!("end it (SELECT pg_terminate_backend({})) and give that program a name of its own", row.pid),
-            });
-        }
-    }
-
-    fn slot_findings(&self, findings: &mut Vec<Finding>) {
-        let declared: BTreeSet<&SlotId> = self.expected.keys().map(|(slot, _)| slot).collect();
-        let about = |kind, slot: &SlotId, message, cure: &str| Finding {
-            kind,
-            severity: Severity::Error,
-            slot: Some(slot.clone()),
-            pool: None,
-            message,
-            cure: cure.to_owned(),
         };
-        for slot in &declared {
-            let held: usize = self
-                .seen
-                .iter()
-                .filter(|((of, _), _)| of == *slot)
-                .map(|(_, observed)| observed.now)
-                .sum();
-            if held == 0 {
-                findings.push(about(
-                    Kind::MissingWorker,
-                    slot,
-                    format!("{slot} holds no connection: no worker runs as it"),
-                    "start it, or declare fewer instances",
-                ));
-            }
-            if let Some(pids) = self.shared.get(*slot) {
-                let list: Vec<String> = pids.iter().map(u32::to_string).collect();
-                findings.push(about(
-                    Kind::SharedExecutorId,
-                    slot,
-                    format!(
-                        "{} processes connect as {slot}, so as one executor: {}",
-                        pids.len(),
-                        list.join(", ")
-                    ),
-                    "end all but one; an executor id belongs to one process",
-                ));
-            }
-        }
-        for ((slot, pool), observed) in self.seen.iter().filter(|(_, seen)| seen.peak > 0) {
-            if !declared.contains(slot) {
-                findings.push(about(
-                    Kind::UnknownSlot,
-                    slot,
-                    format!(
-                        "{slot} is not in the plan and holds {} connections as {slot}:{pool}",
-                        observed.peak
-                    ),
-                    "end it, or declare more instances",
-                ));
-            } else if !self.expected.contains_key(&(slot.clone(), pool.clone())) {
-                findings.push(Finding {
-                    pool: Some(pool.to_string()),
-                    ..about(
-                        Kind::UnknownPool,
-                        slot,
-                        format!(
-                            "{slot} has a pool {pool} that the plan does not have, with {} connections",
-                            observed.peak
-                        ),
-                        "declare the pool, or end what opened it",
-                    )
-                });
-            }
-        }
+        all.into_iter().map(verdict).collect()
     }
 
-    fn stray_findings(&self, findings: &mut Vec<Finding>) {
-        for row in self.strays.values() {
-            findings.push(Finding {
-                kind: Kind::Unattributed,
-                severity: Severity::Error,
-                slot: None,
-                pool: None,
-                message: format!("a session of the fleet's role says not whose it is: {}", describe(row)),
-                cure: "set its application_name (PGAPPNAME does), or give that program a role of its own".into(),
-            });
-        }
+    fn unnamed_of(&self, slot: &SlotId) -> Vec<UnnamedVerdict> {
+        let of_slot = self.unnamed.iter().filter(|((of, _), _)| of == slot);
+        of_slot
+            .map(|((_, among), seen)| UnnamedVerdict {
+                among: among.clone(),
+                declared: self.declared.together(slot, among),
+                peak: connections(seen.peak),
+                now: connections(seen.now),
+            })
+            .collect()
     }
+}
+
+/// Whether a row is known to be of none of these roles.
+fn is_not(row: &Backend, roles: &[&str]) -> bool {
+    row.role
+        .as_deref()
+        .is_some_and(|role| !roles.contains(&role))
 }
 
 /// `None` for `started` when the reader may not see it; the pid alone has to do then.
@@ -598,27 +468,6 @@ fn exceeds(observed: usize, declared: u32) -> bool {
     u32::try_from(observed).map_or(true, |observed| observed > declared)
 }
 
-fn falls_short(observed: usize, declared: u32) -> bool {
-    u32::try_from(observed).is_ok_and(|observed| observed < declared)
-}
-
 fn connections(count: usize) -> Connections {
     Connections(u32::try_from(count).unwrap_or(u32::MAX))
-}
-
-fn describe(row: &Backend) -> String {
-    let mut text = format!("backend {} named {:?}", row.pid, row.application_name);
-    if let Some(role) = &row.role {
-        text += &format!(", role \"{role}\"");
-    }
-    if let Some(database) = &row.database {
-        text += &format!(", database \"{database}\"");
-    }
-    if let Some(client) = &row.client {
-        text += &format!(", from {client}");
-    }
-    if let Some(pid) = row.client_pid {
-        text += &format!(" (process {pid})");
-    }
-    text
 }

@@ -30,6 +30,8 @@ pub enum Kind {
     OverBound,
     /// One pool of one worker holds more than was declared.
     PoolOverDeclared,
+    /// One worker holds more than its pools were declared with together, in sessions that name no pool.
+    SlotOverDeclared,
     /// One pool of one worker never held what was declared.
     PoolUnderDeclared,
     /// A slot that the plan does not have.
@@ -38,6 +40,8 @@ pub enum Kind {
     UnknownPool,
     /// A slot of the plan without a single connection.
     MissingWorker,
+    /// A worker that serves and holds no connection, of a program that opens them when it needs them.
+    IdleWorker,
     /// Two client processes behind one executor id.
     SharedExecutorId,
     /// A session under a pool's name, but as another role than the pool's.

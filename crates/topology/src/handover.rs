@@ -19,9 +19,9 @@
 //!   the slot's backends, asked after the last process that could have had any was gone. This includes
 //!   the first worker of a slot: a supervisor that was killed may have left backends.
 //! - **Bound, identity.** Of a slot's processes only one has been launched and lives.
-//! - **One launch at a time.** At most one slot of the fleet is `Launching`: on a cold start the next
-//!   worker opens its connections only when the one before it serves. Booting costs no connection and
-//!   happens everywhere at once.
+//! - **One launch at a time.** At most one slot of the fleet is `Launching`, or starts a program that is known to be
+//!   foreign: on a cold start the next worker opens its connections only when the one before it serves. Booting costs a
+//!   worker that waits for `launch` no connection and happens everywhere at once.
 //! - **Nothing unasked.** A worker that opens its pools before it was told to, with other maxima than
 //!   the plan's or under another executor id, is refused.
 //! - **A clear end.** A worker that fails before its slot has ever served, on the fleet's start, ends the fleet,
@@ -147,7 +147,7 @@ impl Fleet {
         self.rolling.is_some()
     }
 
-    /// Cold start: whatever a former supervisor left has to be gone, then everything boots at once.
+    /// Cold start: whatever a former supervisor left has to be gone, then everything boots at once that opens nothing by it.
     fn start(&mut self, now: Moment, actions: &mut Vec<Action>) {
         if self.phase != Phase::Idle {
             return;
@@ -338,14 +338,12 @@ impl Fleet {
         self.settle(actions);
     }
 
-    /// `Booted` → `Launching`, for the first in the order of the plan and only when no other launches.
+    /// Launches the first that waits for it, in the order of the plan and only when no other launches.
     fn launch_next(&mut self, now: Moment, actions: &mut Vec<Action>) {
-        let launching = |slot: &Slot| matches!(slot.state, State::Launching { .. });
-        if self.slots.iter().any(launching) {
+        if self.slots.iter().any(Slot::opens) {
             return;
         }
-        let booted = |slot: &&mut Slot| matches!(slot.state, State::Booted { .. });
-        if let Some(slot) = self.slots.iter_mut().find(booted) {
+        if let Some(slot) = self.slots.iter_mut().find(|slot| slot.waits()) {
             slot.launch(now, actions);
         }
     }

@@ -102,6 +102,9 @@ pub struct SlotPicture {
     /// What Postgres showed of each pool, by name; a pool that is missing had no session.
     #[serde(default)]
     pub shown: BTreeMap<String, Shown>,
+    /// What it showed under the slot's name alone, where no single pool accounts for it; nothing where there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unnamed: Option<Shown>,
 }
 
 /// What a process costs.
@@ -127,7 +130,7 @@ pub struct Shown {
 /// One session, for whoever wants to know what a slot does right now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Session {
-    /// The pool's name, or nothing for a session that names its slot alone.
+    /// The pool's name, or nothing for a session that names its slot alone and may be of several pools, or of none.
     pub pool: Option<String>,
     /// The server's process.
     pub pid: i32,

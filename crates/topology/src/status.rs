@@ -60,7 +60,8 @@ pub struct SlotStatus {
     /// Its last failure in words: of a parked slot, the reason.
     #[serde(default)]
     pub last_failure: Option<String>,
-    /// The executor id that its worker reported; none where no pool belongs to an executor.
+    /// The executor id that its worker reported, or that a foreign program was given; none where no pool belongs to an
+    /// executor.
     pub executor_id: Option<String>,
     /// What its worker says it is doing (`STATUS=` of `sd_notify`), if it says anything.
     #[serde(default)]

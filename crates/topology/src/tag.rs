@@ -1,6 +1,7 @@
 //! (slot, pool) ⇄ `application_name`.
 //!
-//! The name is how Postgres itself says whose a backend is: `web-0:prisma`, `web-0:dbos`, and
+//! The name is how Postgres itself says whose a backend is: `web-0:prisma`, `web-0:dbos`, `web-0` of a program that takes
+//! its name from `PGAPPNAME` and names no pool, and
 //! `web:poolwright` for the supervisor's control connection. Postgres cuts `application_name` at
 //! [`MAX_BYTES`] without an error (`NAMEDATALEN - 1`), so a name that would be cut is refused here:
 //! two slots whose names were cut to the same prefix could not be told apart.
@@ -47,6 +48,11 @@ pub enum Tag {
         /// The pool's name.
         pool: Name,
     },
+    /// A connection of a worker that does not say of which pool.
+    Slot {
+        /// The worker's slot.
+        slot: SlotId,
+    },
     /// The control connection of the supervisor of an app.
     Control {
         /// The app.
@@ -72,7 +78,9 @@ pub enum TagError {
         found: String,
     },
     /// Not an `application_name` of Poolwright's.
-    #[error("{found:?} is no tag: expected <app>-<number>:<pool> or <app>:poolwright")]
+    #[error(
+        "{found:?} is no tag: expected <app>-<number>:<pool>, <app>-<number> or <app>:poolwright"
+    )]
     Tag {
         /// What was found.
         found: String,
@@ -134,6 +142,23 @@ impl SlotId {
     }
 }
 
+/// What the DBOS SDK of Node begins the name of its own pool's sessions with, unless the URL says another:
+/// `dbos_transact_<executor id>_<application version>`.
+const DBOS: &str = "dbos_transact_";
+
+/// The slot that a session's `application_name` says it is of, whatever it says of pools: `web-0:prisma`, `web-0`, and
+/// `dbos_transact_web-0_…`, which the DBOS SDK makes of its executor id by itself.
+#[must_use]
+pub fn slot_of(application_name: &str) -> Option<SlotId> {
+    let owner = application_name.split(':').next()?;
+    let of_dbos = owner.strip_prefix(DBOS).and_then(|rest| {
+        // An executor id and a version may both hold a `_`: the longest beginning that is a slot.
+        let mut ends = rest.rmatch_indices('_').map(|(end, _)| end);
+        ends.find_map(|end| rest.get(..end)?.parse().ok())
+    });
+    of_dbos.or_else(|| owner.parse().ok())
+}
+
 impl Tag {
     /// The `application_name` of this tag, at most [`MAX_BYTES`] long.
     ///
@@ -142,6 +167,7 @@ impl Tag {
     pub fn application_name(&self) -> Result<String, TagError> {
         let name = match self {
             Self::Pool { slot, pool } => format!("{slot}:{pool}"),
+            Self::Slot { slot } => slot.to_string(),
             Self::Control { app } => format!("{app}:{CONTROL}"),
         };
         if name.len() <= MAX_BYTES {
@@ -165,7 +191,10 @@ impl FromStr for Tag {
                 name: name.to_owned(),
             });
         }
-        let (owner, pool) = name.split_once(':').ok_or_else(refuse)?;
+        let Some((owner, pool)) = name.split_once(':') else {
+            let slot = name.parse().map_err(|_| refuse())?;
+            return Ok(Self::Slot { slot });
+        };
         if pool == CONTROL {
             let app = Name::new(owner).map_err(|_| refuse())?;
             return Ok(Self::Control { app });

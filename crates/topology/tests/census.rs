@@ -4,7 +4,7 @@
 use poolwright_topology::budget::{Plan, ServerLimits, plan};
 use poolwright_topology::census::{Backend, Census, Owner, Verdict};
 use poolwright_topology::declare::{Topology, declare};
-use poolwright_topology::finding::{Kind, Severity};
+use poolwright_topology::finding::{Finding, Kind, Severity};
 use poolwright_topology::units::Connections;
 
 fn fleet() -> (Topology, Plan) {
@@ -60,7 +60,10 @@ fn steady() -> Vec<Backend> {
 }
 
 fn judge(samples: &[Vec<Backend>]) -> Verdict {
-    let (topology, plan) = fleet();
+    judge_of(fleet(), samples)
+}
+
+fn judge_of((topology, plan): (Topology, Plan), samples: &[Vec<Backend>]) -> Verdict {
     let mut census = Census::new(&topology, &plan);
     for sample in samples {
         census.sample(sample);
@@ -248,5 +251,185 @@ fn a_session_that_postgres_18_shows_before_it_has_authenticated_is_nobodys_yet()
     assert_eq!(
         Census::new(&topology, &plan).attribute(&starting),
         Owner::Starting
+    );
+}
+
+/// The same sessions as they are of a program that knows only `PGAPPNAME`.
+fn unnamed(rows: Vec<Backend>) -> Vec<Backend> {
+    let rename = |mut row: Backend| {
+        if let Some((slot, pool)) = row.application_name.split_once(':')
+            && pool != "poolwright"
+        {
+            row.application_name = slot.to_owned();
+        }
+        row
+    };
+    rows.into_iter().map(rename).collect()
+}
+
+#[test]
+fn sessions_that_name_their_slot_alone_are_the_pools_that_connect_so() {
+    let verdict = twice(unnamed(steady()));
+    assert_eq!(verdict, twice(steady()));
+    let mut more = unnamed(steady());
+    more.push(row(99, "web-1:dbos"));
+    let verdict = twice(unnamed(more));
+    assert_eq!(kinds(&verdict), [Kind::OverBound, Kind::PoolOverDeclared]);
+    assert_eq!(verdict.findings[1].pool.as_deref(), Some("dbos"));
+}
+
+#[test]
+fn a_name_that_an_sdk_makes_of_the_executor_id_says_the_slot() {
+    let mut rows = steady();
+    for row in &mut rows {
+        if row.application_name == "web-0:dbos" {
+            row.application_name = "dbos_transact_web-0_5f2a".into();
+        }
+    }
+    assert_eq!(twice(rows), twice(steady()));
+}
+
+/// Two pools that connect as one role to one database, and one that does not.
+fn alike() -> (Topology, Plan) {
+    let topology = declare(
+        r#"
+        [apps.web]
+        command = ["x"]
+        [apps.web.pools.orm]
+        max = 2
+        url = "postgres://app@h/desk"
+        [apps.web.pools.audit]
+        max = 1
+        url = "postgres://app@h/desk"
+        [apps.web.pools.dbos]
+        max = 2
+        url = "postgres://dbos@h/sys"
+        "#,
+        &|_| None,
+    );
+    let topology = topology.unwrap();
+    let limits = ServerLimits::assumed(Connections(100));
+    let plan = plan(&topology, &|_| Some(limits.clone())).unwrap();
+    (topology, plan)
+}
+
+#[test]
+fn where_several_pools_connect_so_the_sessions_stay_the_slots_and_count_against_all_of_them() {
+    // How many sessions of each name there are, and what is found.
+    type Case = (&'static [(&'static str, i32)], &'static [Kind]);
+    let table: [Case; 7] = [
+        (&[("web-0", 3)], &[]),
+        (&[("web-0", 2), ("web-0:audit", 1)], &[]),
+        (&[("web-0", 1), ("web-0:orm", 1)], &[]),
+        (&[("web-0", 4)], &[Kind::SlotOverDeclared]),
+        (&[("web-0", 2), ("web-0:orm", 2)], &[Kind::SlotOverDeclared]),
+        // The other pool's room is not theirs.
+        (
+            &[("web-0", 4), ("web-0:dbos", 1)],
+            &[Kind::SlotOverDeclared, Kind::PoolUnderDeclared],
+        ),
+        (
+            &[("web-0", 4), ("web-0:dbos", 2)],
+            &[Kind::OverBound, Kind::SlotOverDeclared],
+        ),
+    ];
+    for (sessions, expected) in table {
+        let mut rows = Vec::new();
+        for (name, count) in sessions {
+            for _ in 0..*count {
+                let pid = i32::try_from(rows.len()).unwrap() + 1;
+                rows.push(row(pid, name));
+            }
+        }
+        let verdict = judge_of(alike(), &[rows.clone(), rows]);
+        assert_eq!(kinds(&verdict), expected, "{sessions:?}");
+        assert_eq!(verdict.holds, expected.is_empty(), "{sessions:?}");
+        let unnamed = &verdict.slots[0].unnamed[0];
+        let among: Vec<_> = unnamed.among.iter().map(|name| name.as_str()).collect();
+        assert_eq!(
+            (among.as_slice(), unnamed.declared.0),
+            (["orm", "audit"].as_slice(), 3)
+        );
+        let (_, count) = sessions[0];
+        assert_eq!(i32::try_from(unnamed.now.0).unwrap(), count);
+    }
+}
+
+#[test]
+fn a_session_that_no_pool_accounts_for_counts_against_the_whole_slot() {
+    let beside = |pid| Backend {
+        database: Some("postgres".into()),
+        ..row(pid, "web-0")
+    };
+    let within = [row(1, "web-0:dbos"), beside(2), beside(3)];
+    let verdict = judge_of(alike(), &[within.to_vec(), within.to_vec()]);
+    assert!(verdict.holds, "{:?}", verdict.findings);
+    assert_eq!(verdict.slots[0].unnamed[0].among, []);
+    let over: Vec<_> = (1..7).map(beside).collect();
+    let verdict = judge_of(alike(), &[over.clone(), over]);
+    assert_eq!(kinds(&verdict), [Kind::OverBound, Kind::SlotOverDeclared]);
+    let said = &verdict.findings[1].message;
+    assert!(
+        said.starts_with(
+            "web-0 holds 6 connections in all, declared are 5 together; the youngest is backend 6"
+        ),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_slots_name_under_a_role_that_none_of_its_pools_has_is_borrowed() {
+    let mut rows = unnamed(steady());
+    rows.retain(|row| row.pid != 16);
+    rows.push(Backend {
+        role: Some("postgres".into()),
+        ..row(99, "web-1")
+    });
+    let verdict = twice(rows);
+    assert_eq!(
+        kinds(&verdict),
+        [Kind::ForeignRole, Kind::PoolUnderDeclared]
+    );
+    let said = &verdict.findings[0].message;
+    assert!(
+        said.contains("the name web-1, whose pools connect as \"app\" or \"dbos\""),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_further_slot_without_a_pools_name_is_unknown_too() {
+    let mut rows = steady();
+    rows.push(row(99, "web-3"));
+    assert!(kinds(&twice(rows)).contains(&Kind::UnknownSlot));
+}
+
+#[test]
+fn a_worker_that_serves_and_opens_its_pools_on_demand_may_hold_none() {
+    let rows: Vec<_> = steady()
+        .into_iter()
+        .filter(|row| !row.application_name.starts_with("web-1") && row.pid != 10)
+        .collect();
+    let found = |slots: &[&str]| -> Vec<Finding> {
+        let (topology, plan) = fleet();
+        let slots = slots.iter().map(|slot| slot.parse().unwrap());
+        let mut census = Census::new(&topology, &plan).with_pools_on_demand(slots);
+        census.sample(&rows);
+        census.sample(&rows);
+        census.verdict().findings
+    };
+    let kinds = |findings: Vec<Finding>| -> Vec<_> {
+        findings.iter().map(|f| (f.kind, f.severity)).collect()
+    };
+    assert_eq!(
+        kinds(found(&["web-0", "web-1"])),
+        [(Kind::IdleWorker, Severity::Info)]
+    );
+    assert_eq!(
+        kinds(found(&[])),
+        [
+            (Kind::MissingWorker, Severity::Error),
+            (Kind::PoolUnderDeclared, Severity::Warning)
+        ]
     );
 }

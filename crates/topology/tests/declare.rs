@@ -165,6 +165,30 @@ command = ["x"]
 }
 
 #[test]
+fn every_way_to_be_seen_to_serve_has_its_word_and_two_need_an_address() {
+    let table = [
+        ("channel", Ready::Channel, false),
+        ("pm2", Ready::Pm2, false),
+        ("notify", Ready::Notify, false),
+        ("listening", Ready::Listening, true),
+        ("accepting", Ready::Accepting, true),
+    ];
+    for (word, ready, needs_address) in table {
+        let declared = |listen: &str| {
+            let app = format!("[apps.web]\ncommand = [\"x\"]\nready = {word:?}\n{listen}\n");
+            read(&format!("{app}[apps.web.pools.db]\nmax = 1\n"), &[])
+        };
+        let topology = declared("listen = \"127.0.0.1:3000\"").unwrap();
+        let app = &topology.apps[0];
+        assert_eq!(
+            (app.ready, app.is_foreign()),
+            (ready, ready != Ready::Channel)
+        );
+        assert_eq!(declared("").is_err(), needs_address, "{word}");
+    }
+}
+
+#[test]
 fn text_that_is_no_toml_is_reported_beside_what_could_be_read() {
     let found = mistakes("[apps.web]\ncommand = [\"x\"\ninstances = \"one\"\n", &[]);
     assert!(found.iter().any(|m| m.contains("no TOML")), "{found:?}");

@@ -75,6 +75,7 @@ fn the_same_pools_are_the_same_topology_as_from_the_manifest() {
         command = ["node", "server.js"]
         instances = { env = "PM2_INSTANCES", default = 3 }
         listen = "0.0.0.0:3000"
+        ready = "pm2"
         cluster = true
         [apps.web.pools.prisma]
         max = { env = "PRISMA_POOL_MAX", default = 3 }
@@ -161,7 +162,7 @@ fn who_binds_and_how_a_worker_is_seen_to_serve_follows_from_pm2s_keys() {
         (json!({ "instances": 2 }), (true, Ready::Listening, held)),
         (
             json!({ "exec_mode": "cluster", "wait_ready": true }),
-            (true, Ready::Channel, held),
+            (true, Ready::Pm2, held),
         ),
         (
             json!({ "exec_mode": "fork", "instances": 2 }),
@@ -170,7 +171,7 @@ fn who_binds_and_how_a_worker_is_seen_to_serve_follows_from_pm2s_keys() {
         // It binds by itself: a socket that is held would be in its way.
         (
             json!({ "exec_mode": "fork", "wait_ready": true }),
-            (false, Ready::Channel, None),
+            (false, Ready::Pm2, None),
         ),
         (
             json!({ "env": {}, "port": 3000, "exec_mode": "cluster_mode" }),

@@ -118,17 +118,17 @@ proptest! {
         let topology = Shape { apps: vec![(3, vec![3, 3])] }.topology();
         let plan = plan(&topology, &|_| Some(limits(100))).unwrap();
         let mut census = Census::new(&topology, &plan);
-        let mut pooled = 0;
-        for row in &rows {
-            if let Owner::Pool { .. } = census.attribute(row) {
-                pooled += 1;
-            }
-        }
+        let of_slots = |row: &&Backend| {
+            matches!(census.attribute(row), Owner::Pool { .. } | Owner::Slot { .. })
+        };
+        let owned = u32::try_from(rows.iter().filter(of_slots).count()).unwrap();
         census.sample(&rows);
         census.sample(&rows);
         let verdict = census.verdict();
-        let shown: u32 = verdict.slots.iter().flat_map(|s| &s.pools).map(|p| p.now.0).sum();
-        prop_assert_eq!(shown, pooled, "every row of a pool is shown under its slot");
+        let named = verdict.slots.iter().flat_map(|s| &s.pools).map(|p| p.now.0);
+        let unnamed = verdict.slots.iter().flat_map(|s| &s.unnamed).map(|u| u.now.0);
+        let shown: u32 = named.chain(unnamed).sum();
+        prop_assert_eq!(shown, owned, "every row of a slot is shown under it, once");
         let strays = rows.iter().filter(|r| census.attribute(r) == Owner::Unattributed).count();
         let reported = verdict.findings.iter().filter(|f| f.kind == Kind::Unattributed).count();
         prop_assert_eq!(strays, reported, "every unattributed row is reported");
@@ -164,6 +164,47 @@ proptest! {
     }
 }
 
+proptest! {
+    /// Whatever of its sessions a fleet at its declaration names in full, and whatever by their slot alone: it holds,
+    /// and one session more, named either way, is found.
+    #[test]
+    fn a_fleet_holds_whichever_of_its_sessions_name_their_pool(
+        shape in small_shape(), named in proptest::collection::vec(any::<bool>(), 64), more in any::<bool>(),
+    ) {
+        let topology = shape.topology();
+        let plan = plan(&topology, &|_| Some(limits(10_000))).unwrap();
+        let name = |named: bool, slot: &str, pool: &str| match named {
+            true => format!("{slot}:{pool}"),
+            false => slot.to_owned(),
+        };
+        let mut rows = Vec::new();
+        for (app, pool) in topology.pools() {
+            for slot in app.slots() {
+                for _ in 0..pool.max.value.0 {
+                    let named = named[rows.len() % named.len()];
+                    let name = name(named, &slot.to_string(), pool.name.as_str());
+                    rows.push(client(rows.len(), &name, &app.name.as_str().replace('a', "u")));
+                }
+            }
+        }
+        let judge = |rows: &[Backend]| {
+            let mut census = Census::new(&topology, &plan);
+            census.sample(rows);
+            census.sample(rows);
+            census.verdict()
+        };
+        let verdict = judge(&rows);
+        prop_assert!(verdict.holds, "{:?}", verdict.findings);
+        prop_assert_eq!(verdict.peak, plan.bound);
+
+        rows.push(client(rows.len(), &name(more, "a0-0", "p0"), "u0"));
+        let verdict = judge(&rows);
+        let of_the_slot = |kind| matches!(kind, Kind::PoolOverDeclared | Kind::SlotOverDeclared);
+        let found = verdict.findings.iter().find(|finding| of_the_slot(finding.kind));
+        prop_assert!(found.is_some_and(|f| f.slot == "a0-0".parse().ok()), "{:?}", verdict.findings);
+    }
+}
+
 fn client(number: usize, name: &str, role: &str) -> Backend {
     let pid = i32::try_from(number).unwrap() + 1;
     Backend {
@@ -184,7 +225,7 @@ prop_compose! {
         started in any::<Option<i64>>(),
         name in prop_oneof![
             Just("a0-0:p0".to_owned()), Just("a0-1:p1".to_owned()), Just("a0-7:p0".to_owned()),
-            Just("a0-0:p9".to_owned()), Just("a0:poolwright".to_owned()), Just("poolwright".to_owned()),
+            Just("a0-0:p9".to_owned()), Just("a0-1".to_owned()), Just("a0-7".to_owned()), Just("a0:poolwright".to_owned()), Just("poolwright".to_owned()),
             Just("psql".to_owned()), Just(String::new()), "\\PC{0,63}",
         ],
         role in prop_oneof![Just(None), Just(Some("u0".to_owned())), Just(Some("other".to_owned()))],

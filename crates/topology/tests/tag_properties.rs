@@ -1,6 +1,6 @@
 //! Tag ⇄ `application_name` is a bijection for legal names and refuses what Postgres would cut.
 
-use poolwright_topology::tag::{CONTROL, MAX_BYTES, Name, SlotId, Tag};
+use poolwright_topology::tag::{CONTROL, MAX_BYTES, Name, SlotId, Tag, slot_of};
 use proptest::prelude::*;
 
 fn name() -> impl Strategy<Value = Name> {
@@ -16,6 +16,9 @@ fn tag() -> impl Strategy<Value = Tag> {
                 slot: SlotId::new(app, index),
                 pool
             }),
+        (name(), any::<u32>()).prop_map(|(app, index)| Tag::Slot {
+            slot: SlotId::new(app, index)
+        }),
         name().prop_map(|app| Tag::Control { app }),
     ]
 }
@@ -43,6 +46,23 @@ proptest! {
     fn a_slot_comes_back_from_its_text(app in name(), index in any::<u32>()) {
         let slot = SlotId::new(app, index);
         prop_assert_eq!(slot.to_string().parse::<SlotId>().unwrap(), slot);
+    }
+
+    /// Slots of apps whose names begin alike, or contain each other's, stay apart.
+    #[test]
+    fn every_name_of_a_slots_sessions_says_that_slot(
+        app in name(), index in any::<u32>(), pool in name(), version in "[0-9a-f]{1,32}|v[0-9]_[0-9]|",
+    ) {
+        let slot = SlotId::new(app, index);
+        for name in [
+            slot.to_string(),
+            format!("{slot}:{pool}"),
+            format!("dbos_transact_{slot}_{version}"),
+        ] {
+            prop_assert_eq!(slot_of(&name), Some(slot.clone()), "{}", name);
+        }
+        prop_assert_eq!(slot_of(slot.app().as_str()), None);
+        prop_assert_eq!(slot_of(&format!("{}:poolwright", slot.app())), None);
     }
 }
 

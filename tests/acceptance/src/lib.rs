@@ -1,6 +1,8 @@
 //! What the acceptance suite drives: one of the two stacks, under one of the two process managers, on
 //! an empty Postgres of its own.
 //!
+//! Or a program that was not written for Poolwright ([`Project`]).
+//!
 //! The claims themselves stand in `tests/suite`, one module each.
 
 pub mod cell;
@@ -10,6 +12,7 @@ pub mod fleet;
 pub mod ledger;
 mod pm2;
 pub mod poolwright;
+pub mod project;
 pub mod release;
 pub mod setup;
 
@@ -18,5 +21,6 @@ pub use desk::Desk;
 pub use fleet::Fleet;
 pub use ledger::Ledger;
 pub use poolwright::Poolwright;
+pub use project::Project;
 pub use release::Release;
 pub use setup::Setup;

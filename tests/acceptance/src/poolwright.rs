@@ -20,6 +20,7 @@ const LIMIT: Duration = Duration::from_secs(90);
 pub struct Poolwright {
     program: PathBuf,
     directory: PathBuf,
+    manifest: &'static str,
     environment: BTreeMap<String, String>,
 }
 
@@ -53,8 +54,16 @@ impl Poolwright {
         Ok(Self {
             program: built::program("poolwright")?,
             directory,
+            manifest: "poolwright.toml",
             environment,
         })
+    }
+
+    /// The tool for another manifest in the directory.
+    #[must_use]
+    pub fn reading(mut self, manifest: &'static str) -> Self {
+        self.manifest = manifest;
+        self
     }
 
     /// Runs a command to its end. Fails when a password stands in what it printed.
@@ -114,7 +123,7 @@ impl Poolwright {
     fn with(&self, mut command: Command, arguments: &[&str]) -> Command {
         command
             .arg("--file")
-            .arg(self.directory.join("poolwright.toml"))
+            .arg(self.directory.join(self.manifest))
             .args(arguments);
         command
     }

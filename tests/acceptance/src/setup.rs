@@ -12,9 +12,9 @@ use crate::directory::Copy;
 use crate::{Poolwright, Stack};
 
 /// The role, password and database of the ORM's pool. Poolwright makes them from the URL.
-const ORM: (&str, &str, &str) = ("order_desk_app", "orm-secret", "order_desk");
+pub(crate) const ORM: (&str, &str, &str) = ("order_desk_app", "orm-secret", "order_desk");
 /// The same of the DBOS pool.
-const DBOS: (&str, &str, &str) = ("order_desk_dbos", "dbos-secret", "order_desk_dbos");
+pub(crate) const DBOS: (&str, &str, &str) = ("order_desk_dbos", "dbos-secret", "order_desk_dbos");
 
 /// The passwords that must appear in no output.
 pub const SECRETS: [&str; 2] = [ORM.1, DBOS.1];

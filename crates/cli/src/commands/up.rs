@@ -9,6 +9,7 @@ use crate::commands::{exec_worker, plan, prepare, verify};
 use crate::environment::Environment;
 use crate::exit_codes::Exit;
 use crate::failure::Failure;
+use crate::hint;
 use crate::live::Live;
 use crate::manifest::{self, Declared};
 use crate::narrator::Narrator;
@@ -20,10 +21,13 @@ use crate::style::{self, paint};
 use clap::Args;
 use poolwright_observe::prepare::Step;
 use poolwright_supervisor::shim::EXECUTOR_STORE;
-use poolwright_supervisor::{AppSpec, Event, FleetSpec, Outcome, Policy, Readiness, Supervisor};
+use poolwright_supervisor::{
+    AppSpec, Event, FleetSpec, Outcome, Policy, Readiness, SlotVariables, Supervisor,
+};
 use poolwright_topology::budget::server_of;
 use poolwright_topology::census::Verdict;
-use poolwright_topology::declare::{App, Ready, Topology};
+use poolwright_topology::declare::{App, DatabaseUrl, Ready, Topology};
+use poolwright_topology::tag::Name;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -219,8 +223,10 @@ async fn supervise(
                 .iter()
                 .map(|line| format!("\n  | {line}"))
                 .collect();
+            let hint = hint::of(topology, &failure.slot, &last_words);
+            let hint = hint.map(|hint| format!("\n  {hint}")).unwrap_or_default();
             Err(Failure::said(format!(
-                "{failure}; the fleet was stopped{words}"
+                "{failure}; the fleet was stopped{words}{hint}"
             )))
         }
     }
@@ -229,7 +235,10 @@ async fn supervise(
 /// Observes over the control connections; the handover's own questions wait meanwhile.
 async fn observe(backends: &FromPostgres, topology: &Topology) -> Result<Verdict, Failure> {
     let mut lent = backends.lent().await?;
-    let verdict = verify::observe(&mut lent.control, topology, CONFIRMATION).await?;
+    // All of them serve.
+    let foreign = topology.apps.iter().filter(|app| app.is_foreign());
+    let on_demand = foreign.flat_map(App::slots).collect();
+    let verdict = verify::observe(&mut lent.control, topology, on_demand, CONFIRMATION).await?;
     lent.give_back();
     Ok(verdict)
 }
@@ -297,7 +306,8 @@ fn fleet(declared: &Declared) -> Result<FleetSpec, Failure> {
 }
 
 fn app_spec(app: &App, declared: &Declared) -> AppSpec {
-    let mut env: BTreeMap<String, String> = declared.environment.additions();
+    let mut env: BTreeMap<String, String> = cluster::address(app).into_iter().collect();
+    env.extend(declared.environment.additions());
     env.extend(app.env.0.clone());
     env.extend(cluster::variables(app));
     // The worker gets the plan's own numbers, so that worker and plan cannot disagree.
@@ -318,10 +328,10 @@ fn app_spec(app: &App, declared: &Declared) -> AppSpec {
     if let Some((variable, file)) = passwords::variable(&declared.topology) {
         env.insert(variable, file);
     }
-    // A program that speaks the channel holds its executor id itself.
     let executor = app.pools.iter().find(|pool| pool.executor);
     let store = executor.and_then(|pool| pool.url.as_ref());
-    if let (Some(url), Ready::Notify | Ready::Listening) = (store, app.ready) {
+    // A program that speaks the channel holds its executor id itself.
+    if let Some(url) = store.filter(|_| app.is_foreign()) {
         env.insert(EXECUTOR_STORE.to_owned(), url.store());
     }
     AppSpec {
@@ -332,14 +342,20 @@ fn app_spec(app: &App, declared: &Declared) -> AppSpec {
             None => declared.located.folder.clone(),
         },
         env: env.into_iter().collect(),
+        slot_env: match app.is_foreign() {
+            true => named_urls(app),
+            false => SlotVariables::default(),
+        },
         instances: app.instances.value.0,
         listen: app.listen,
         ready: match app.ready {
             Ready::Channel => Readiness::Channel,
+            Ready::Pm2 => Readiness::Pm2,
             Ready::Notify => Readiness::Notify,
-            // It takes the held socket without knowing, and says that it listens without knowing.
-            Ready::Listening if app.cluster => Readiness::Channel,
+            // It takes the held socket without knowing, and says in PM2's word that it listens, without knowing.
+            Ready::Listening if app.cluster => Readiness::Pm2,
             Ready::Listening => Readiness::Listening,
+            Ready::Accepting => Readiness::Accepting,
         },
         ready_timeout: app.ready_timeout,
         drain_timeout: app.drain_timeout,
@@ -351,5 +367,79 @@ fn app_spec(app: &App, declared: &Declared) -> AppSpec {
             .map(|pool| (pool.name.to_string(), pool.max.value.0))
             .collect(),
         executor: executor.is_some(),
+    }
+}
+
+/// The URLs of a program that does not name its sessions, with the name in them that it would have to give them:
+/// `web-0:orm`, or `web-0` where several pools have their URL from one variable. `PGAPPNAME` alone would not do: some
+/// libraries (DBOS' own pool in Node) name their sessions themselves, unless the URL does.
+fn named_urls(app: &App) -> SlotVariables {
+    let mut urls: BTreeMap<String, (DatabaseUrl, Vec<Name>)> = BTreeMap::new();
+    for pool in app.pools.iter().filter(|pool| pool.name_in_url) {
+        if let (Some(variable), Some(url)) = (&pool.url_variable, &pool.url) {
+            let of_variable = urls.entry(variable.clone());
+            let (_, pools) = of_variable.or_insert_with(|| (url.clone(), Vec::new()));
+            pools.push(pool.name.clone());
+        }
+    }
+    SlotVariables::new(move |slot| {
+        let named = urls.iter().map(|(variable, (url, pools))| {
+            let name = match pools.as_slice() {
+                [pool] => format!("{slot}:{pool}"),
+                _ => slot.to_string(),
+            };
+            (variable.clone(), url.named(&name))
+        });
+        named.collect()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use poolwright_topology::declare::declare;
+    use poolwright_topology::tag::SlotId;
+
+    #[test]
+    fn the_sessions_of_a_foreign_program_are_named_in_its_urls() {
+        let manifest = r#"
+            [apps.web]
+            command = ["x"]
+            ready = "pm2"
+            [apps.web.pools.orm]
+            max = 1
+            url = { env = "DATABASE_URL" }
+            [apps.web.pools.audit]
+            max = 1
+            url = { env = "DATABASE_URL" }
+            [apps.web.pools.dbos]
+            max = 2
+            url = { env = "DBOS_URL" }
+            [apps.web.pools.plain]
+            max = 1
+            url = { env = "PLAIN_URL" }
+            name_in_url = false
+            [apps.web.pools.fixed]
+            max = 1
+            url = "postgres://e@h/fixed"
+        "#;
+        let env = |name: &str| Some(format!("postgres://a:s3cret@h/{}", name.to_lowercase()));
+        let topology = declare(manifest, &env).unwrap();
+        let urls = named_urls(&topology.apps[0]);
+        assert!(!format!("{urls:?}").contains("s3cret"));
+        let slot = SlotId::new(topology.apps[0].name.clone(), 7);
+        let found: Vec<_> = urls.of(&slot);
+        let expected = [
+            (
+                "DATABASE_URL",
+                "postgres://a:s3cret@h/database_url?application_name=web-7",
+            ),
+            (
+                "DBOS_URL",
+                "postgres://a:s3cret@h/dbos_url?application_name=web-7%3Adbos",
+            ),
+        ];
+        let expected = expected.map(|(name, url)| (name.to_owned(), url.to_owned()));
+        assert_eq!(found, expected);
     }
 }

@@ -14,7 +14,9 @@ use poolwright_topology::budget;
 use poolwright_topology::census::{Census, Verdict};
 use poolwright_topology::declare::Topology;
 use poolwright_topology::finding::{Finding, Severity};
-use poolwright_topology::tag::COMMAND;
+use poolwright_topology::handover::SlotState;
+use poolwright_topology::status::SlotStatus;
+use poolwright_topology::tag::{COMMAND, Name, SlotId};
 use poolwright_topology::units::Workers;
 use std::fmt::Write;
 use std::time::Duration;
@@ -51,9 +53,9 @@ impl Verify {
             Environment::beside(&located.folder)?.with_embedded(&located.state_dir)?;
         let mut declared = manifest::read(located, environment)?;
         servers::refuse_without_urls(&declared.topology)?;
-        as_scaled(&mut declared).await;
+        let on_demand = as_running(&mut declared).await;
         let mut control = Control::connect(&declared.topology, |_| Ok(COMMAND.into())).await?;
-        let verdict = observe(&mut control, &declared.topology, self.time).await?;
+        let verdict = observe(&mut control, &declared.topology, on_demand, self.time).await?;
         if self.json {
             commands::print_json(&verdict)?;
         } else {
@@ -68,26 +70,34 @@ impl Verify {
 }
 
 /// What `scale` said last is what is declared, until the fleet stops. Without a supervisor to be asked, or with one that
-/// does not talk to this user, it is the manifest's number.
-async fn as_scaled(declared: &mut Declared) {
+/// does not talk to this user, it is the manifest's number. Answers with the slots that serve and report no pool: their
+/// program opens connections when it likes.
+async fn as_running(declared: &mut Declared) -> Vec<SlotId> {
     let Ok(mut fleet) = Client::connect(&declared.located.state_dir).await else {
-        return;
+        return Vec::new();
     };
     let Ok(status) = fleet.status().await else {
-        return;
+        return Vec::new();
     };
+    let mut on_demand = Vec::new();
     for running in status.apps {
         let app = declared.topology.apps.iter_mut();
         if let Some(app) = app.into_iter().find(|app| app.name == running.app) {
             app.instances.value = Workers(running.instances);
         }
+        let quiet = |slot: &SlotStatus| slot.state == SlotState::Serving && slot.gauges.is_empty();
+        let slots = running.slots.into_iter().filter(quiet);
+        on_demand.extend(slots.map(|status| status.slot));
     }
+    on_demand
 }
 
-/// Samples for `time`, at least twice: what is seen once may be a closing backend.
+/// Samples for `time`, at least twice: what is seen once may be a closing backend. Slots that serve and whose program opens its
+/// pools `on_demand` may hold no connection.
 pub(crate) async fn observe(
     control: &mut Control,
     topology: &Topology,
+    on_demand: Vec<SlotId>,
     time: Duration,
 ) -> Result<Verdict, Failure> {
     let plan = budget::plan(topology, &|_| {
@@ -96,7 +106,7 @@ pub(crate) async fn observe(
         ))
     })
     .map_err(Failure::source("summing up the plan"))?;
-    let mut census = Census::new(topology, &plan);
+    let mut census = Census::new(topology, &plan).with_pools_on_demand(on_demand);
     let mut ticks = interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let end = Instant::now() + time;
@@ -115,20 +125,29 @@ pub(crate) fn render(verdict: &Verdict, time: Duration) -> String {
     let mut rows = vec![heads.map(str::to_owned).to_vec()];
     for slot in &verdict.slots {
         let pids: Vec<String> = slot.pids.iter().map(u32::to_string).collect();
-        for (index, pool) in slot.pools.iter().enumerate() {
-            let first = |text: String| if index == 0 { text } else { String::new() };
-            rows.push(vec![
-                first(slot.slot.to_string()),
-                first(if pids.is_empty() {
-                    "-".into()
-                } else {
-                    pids.join(" ")
-                }),
-                pool.pool.to_string(),
+        let pids = match pids.as_slice() {
+            [] => "-".to_owned(),
+            pids => pids.join(" "),
+        };
+        let pools = slot.pools.iter().map(|pool| {
+            let name = pool.pool.to_string();
+            [
+                name,
                 pool.declared.to_string(),
                 pool.peak.to_string(),
                 pool.now.to_string(),
-            ]);
+            ]
+        });
+        let unnamed = slot.unnamed.iter().map(|unnamed| {
+            let (peak, now) = (unnamed.peak.to_string(), unnamed.now.to_string());
+            [either(&unnamed.among), String::new(), peak, now]
+        });
+        for (index, cells) in pools.chain(unnamed).enumerate() {
+            let whose = match index {
+                0 => [slot.slot.to_string(), pids.clone()],
+                _ => [String::new(), String::new()],
+            };
+            rows.push(whose.into_iter().chain(cells).collect());
         }
     }
     let mut text = format!("{}\n\n", style::table(rows, &[3, 4, 5]));
@@ -152,6 +171,17 @@ pub(crate) fn render(verdict: &Verdict, time: Duration) -> String {
         humantime::format_duration(time)
     );
     text
+}
+
+/// What sessions may be of that name no pool.
+fn either(among: &[Name]) -> String {
+    match among {
+        [] => "none of them".to_owned(),
+        among => {
+            let names: Vec<&str> = among.iter().map(Name::as_str).collect();
+            format!("{}?", names.join(" or "))
+        }
+    }
 }
 
 /// A finding with its cure.

@@ -24,7 +24,7 @@ fn failure(outcome: &Outcome) -> (&Failure, &[String]) {
 async fn a_worker_that_fails_to_launch_ends_the_fleet_with_its_last_words() {
     let script = with_a_bad_second(
         r#"echo '{"type":"booted"}' >&4; read -r launch <&4
-        for n in $(seq 30); do echo "reason $n" >&2; done; exit 3"#,
+        for n in $(seq 50); do echo "reason $n" >&2; done; exit 3"#,
     );
     let mut fleet = run(3, &script, |_| {});
     let outcome = fleet.outcome().await;
@@ -33,7 +33,7 @@ async fn a_worker_that_fails_to_launch_ends_the_fleet_with_its_last_words() {
         failure.to_string(),
         "web-1 exited with code 3 while launching, without being asked to stop"
     );
-    let expected: Vec<_> = (11..=30).map(|n| format!("reason {n}")).collect();
+    let expected: Vec<_> = (11..=50).map(|n| format!("reason {n}")).collect();
     assert_eq!(last_words, expected);
     // Every worker that was started is gone.
     let count = |wanted: fn(&Event) -> bool| fleet.heard.iter().filter(|e| wanted(e)).count();

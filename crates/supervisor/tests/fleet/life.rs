@@ -3,6 +3,7 @@
 use crate::run::{POLITE, actor, run, run_with_room};
 use poolwright_supervisor::control::Client;
 use poolwright_supervisor::{Event, Outcome, Readiness, SlotState};
+use rustix::fs::{CWD, Mode, mkfifoat};
 use socket2::{Domain, Socket, Type};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -88,6 +89,33 @@ async fn a_program_that_binds_its_own_port_serves_when_it_is_seen_listening() {
     });
     fleet.all_serving().await;
     TcpStream::connect(address.unwrap()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_program_that_takes_the_held_socket_serves_when_it_is_seen_accepting_on_it() {
+    let script = format!("read -r go <go; exec '{}' accept <&3", actor());
+    let mut fleet = run(2, &script, |spec| {
+        spec.apps[0].ready = Readiness::Accepting;
+        mkfifoat(CWD, spec.state_dir.join("go"), Mode::RUSR | Mode::WUSR).unwrap();
+    });
+    let spawned = |slot: &str| {
+        let slot = slot.parse().unwrap();
+        move |event: &Event| matches!(event, Event::Spawned { slot: of, .. } if *of == slot)
+    };
+    let go = fleet.state_dir.path().join("go");
+    for slot in ["web-0", "web-1"] {
+        // The socket listens all the while, and the next one is started when this one serves.
+        fleet.until(spawned(slot)).await;
+        let serving = fleet.heard.iter().filter(|event| serves(event)).count();
+        assert_eq!(format!("web-{serving}"), slot);
+        tokio::fs::write(&go, "go\n").await.unwrap();
+    }
+    fleet.all_serving().await;
+}
+
+fn serves(event: &Event) -> bool {
+    let to = SlotState::Serving;
+    matches!(event, Event::Moved { to: found, .. } if *found == to)
 }
 
 #[tokio::test]

@@ -1,8 +1,8 @@
 //! A fleet under test: its scripts, its specification, what was heard of it.
 
 use poolwright_supervisor::{
-    AppSpec, Backends, Error, Event, FleetSpec, NoBackends, Outcome, Policy, Readiness, StopSignal,
-    Supervisor,
+    AppSpec, Backends, Error, Event, FleetSpec, NoBackends, Outcome, Policy, Readiness,
+    SlotVariables, StopSignal, Supervisor,
 };
 use std::path::Path;
 use std::sync::Arc;
@@ -58,6 +58,7 @@ pub(crate) fn spec(state_dir: &Path, instances: u32, script: &str) -> FleetSpec 
         command: vec!["sh".into(), "-c".into(), script.into()],
         cwd: state_dir.to_owned(),
         env: Vec::new(),
+        slot_env: SlotVariables::default(),
         instances,
         listen: Some(([127, 0, 0, 1], 0).into()),
         ready: Readiness::Channel,

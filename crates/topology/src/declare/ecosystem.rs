@@ -281,7 +281,7 @@ impl Reading<'_> {
             let address = format!("0.0.0.0:{port}");
             Entry::text("listen", app.place("env.PORT"), &address)
         });
-        let ready = if waits { "channel" } else { "listening" };
+        let ready = if waits { "pm2" } else { "listening" };
         entries.push(Entry::text("ready", app.place("wait_ready"), ready));
         if cluster {
             let value = Node::Json(Value::Bool(true));

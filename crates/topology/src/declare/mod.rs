@@ -105,6 +105,9 @@ pub struct Pool {
     pub url: Option<DatabaseUrl>,
     /// The variable that holds the URL, where one was named.
     pub url_variable: Option<String>,
+    /// Whether a foreign program is given the URL with the name of its sessions in it: most drivers take
+    /// `application_name` from there, and nobody's code has to.
+    pub name_in_url: bool,
     /// The database that an embedded server is asked for when there is no URL.
     pub database: String,
     /// The role that an embedded server is asked for when there is no URL.
@@ -164,12 +167,16 @@ pub struct Sourced<T> {
 /// How a worker says that it serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ready {
-    /// By the channel: `ready`, or PM2's `process.send('ready')`.
+    /// By the channel: it says `booted` and waits for its turn, then `started` and `ready`.
     Channel,
+    /// By `process.send('ready')`, the one word of programs that were written for PM2.
+    Pm2,
     /// By `sd_notify`.
     Notify,
-    /// By accepting connections; for programmes that say nothing.
+    /// By listening on its address, which it binds by itself; for programs that say nothing.
     Listening,
+    /// By waiting for connections on the socket that the supervisor holds; for programs that take `LISTEN_FDS` and say nothing.
+    Accepting,
 }
 
 /// Something in the manifest or the environment that is wrong.
@@ -243,6 +250,13 @@ impl Topology {
 }
 
 impl App {
+    /// Whether its program was not written for Poolwright: it opens its connections when it likes, and takes no lock
+    /// of its executor id.
+    #[must_use]
+    pub fn is_foreign(&self) -> bool {
+        self.ready != Ready::Channel
+    }
+
     /// The slots, from 0.
     pub fn slots(&self) -> impl Iterator<Item = SlotId> + '_ {
         (0..self.instances.value.0).map(|index| SlotId::new(self.name.clone(), index))

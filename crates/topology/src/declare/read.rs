@@ -201,26 +201,32 @@ impl Reader<'_> {
                 )
                 .map(Some),
         };
-        let ready =
-            match table.get("ready") {
-                None => Some(Ready::Channel),
-                Some(value) => self.parsed(
-                    value,
-                    "\"channel\", \"notify\" or \"listening\"",
-                    |text| match text {
-                        "channel" => Some(Ready::Channel),
-                        "notify" => Some(Ready::Notify),
-                        "listening" => Some(Ready::Listening),
-                        _ => None,
-                    },
-                ),
-            };
-        if ready == Some(Ready::Listening)
-            && let (Some(None), Some(span)) = (&listen, table.get("ready").map(Spanned::span))
+        let ready = match table.get("ready") {
+            None => Some(Ready::Channel),
+            Some(value) => self.parsed(
+                value,
+                "\"channel\", \"pm2\", \"notify\", \"listening\" or \"accepting\"",
+                |text| match text {
+                    "channel" => Some(Ready::Channel),
+                    "pm2" => Some(Ready::Pm2),
+                    "notify" => Some(Ready::Notify),
+                    "listening" => Some(Ready::Listening),
+                    "accepting" => Some(Ready::Accepting),
+                    _ => None,
+                },
+            ),
+        };
+        let seen_by = match ready {
+            Some(Ready::Listening) => Some("listening"),
+            Some(Ready::Accepting) => Some("accepting"),
+            _ => None,
+        };
+        if let (Some(word), Some(None), Some(span)) =
+            (seen_by, &listen, table.get("ready").map(Spanned::span))
         {
             self.mistake(
                 span,
-                "ready = \"listening\" without listen",
+                format!("ready = \"{word}\" without listen"),
                 "listen = \"address:port\" to wait for",
             );
         }
@@ -341,6 +347,7 @@ impl Reader<'_> {
             &[
                 "max",
                 "url",
+                "name_in_url",
                 "database",
                 "role",
                 "migrations",
@@ -378,6 +385,10 @@ impl Reader<'_> {
                 .map(|count| count.map(Connections)),
         };
         let url = self.url(table);
+        let name_in_url = match table.get("name_in_url") {
+            None => Some(true),
+            Some(_) => self.flag(table, "name_in_url"),
+        };
         let database = self.text(table, "database");
         let role = self.text(table, "role");
         let migrations = self.text(table, "migrations");
@@ -395,6 +406,7 @@ impl Reader<'_> {
             max: max?,
             url,
             url_variable,
+            name_in_url: name_in_url?,
             database: database?.unwrap_or(default_database),
             role: role?.unwrap_or_else(|| format!("{app}_{name}")),
             migrations: migrations?,

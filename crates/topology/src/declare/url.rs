@@ -3,6 +3,7 @@
 use percent_encoding::percent_decode_str;
 use std::fmt;
 use url::Url;
+use url::form_urlencoded::byte_serialize;
 
 /// A validated `postgres://` URL: host, user and database are there.
 ///
@@ -170,19 +171,21 @@ impl DatabaseUrl {
         format!("{}/{}", self.server(), self.database())
     }
 
-    /// The whole URL with its password, its sessions called `application_name`.
+    /// The whole URL with its password, its sessions called `application_name`. What else the query says stays to the
+    /// letter: drivers differ in what they take for an escape.
     #[must_use]
     pub fn named(&self, application_name: &str) -> String {
         let mut url = self.0.clone();
-        let kept: Vec<(String, String)> = url
-            .query_pairs()
-            .filter(|(name, _)| name != "application_name")
-            .map(|(name, value)| (name.into_owned(), value.into_owned()))
-            .collect();
-        url.query_pairs_mut()
-            .clear()
-            .extend_pairs(kept)
-            .append_pair("application_name", application_name);
+        let query = url.query().unwrap_or_default();
+        let is_name = |part: &&str| part.split('=').next() == Some("application_name");
+        let others = query
+            .split('&')
+            .filter(|part| !part.is_empty() && !is_name(part));
+        let name: String = byte_serialize(application_name.as_bytes()).collect();
+        let name = format!("application_name={name}");
+        let query: Vec<&str> = others.chain([name.as_str()]).collect();
+        let query = query.join("&");
+        url.set_query(Some(&query));
         url.into()
     }
 
@@ -291,6 +294,22 @@ mod tests {
         assert_eq!(other.password().as_deref(), Some("p/w@"));
         assert!(!other.expose().contains("s3cret") && other.expose().ends_with("sslmode=disable"));
         assert_eq!(other.with_user("x", None).password(), None);
+    }
+
+    #[test]
+    fn a_name_takes_the_place_of_another_and_the_rest_of_the_query_stays_to_the_letter() {
+        let table = [
+            ("", "?application_name=web-0%3Aorm"),
+            (
+                "?options=-c%20work_mem%3D8MB&application_name=mine&sslmode=disable",
+                "?options=-c%20work_mem%3D8MB&sslmode=disable&application_name=web-0%3Aorm",
+            ),
+        ];
+        for (query, expected) in table {
+            let base = "postgres://app:p%40w@db:5433/order%20desk";
+            let url = DatabaseUrl::parse(&format!("{base}{query}")).unwrap();
+            assert_eq!(url.named("web-0:orm"), format!("{base}{expected}"));
+        }
     }
 
     #[test]

@@ -14,12 +14,25 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Readiness {
-    /// It says `ready` on the channel.
+    /// It says `booted` on the channel and waits for its turn, then `started` and `ready`. One that only says `ready` is
+    /// taken for a foreign program from then on.
     Channel,
+    /// It says `ready` on the channel, and nothing else.
+    Pm2,
     /// It says `READY=1` on `NOTIFY_SOCKET`.
     Notify,
     /// It listens on its declared port.
     Listening,
+    /// It waits for connections on the socket that it was handed.
+    Accepting,
+}
+
+impl Readiness {
+    /// Whether the program is known to be foreign: it opens its connections from its start, when it likes.
+    #[must_use]
+    pub const fn is_foreign(self) -> bool {
+        !matches!(self, Self::Channel)
+    }
 }
 
 /// What is planned for one slot.
@@ -29,7 +42,8 @@ pub struct SlotPlan {
     pub slot: SlotId,
     /// How its worker shows that it serves.
     pub readiness: Readiness,
-    /// How long it may take from its start to `booted`, and again from `launch` to ready.
+    /// How long it may take from its start to `booted`, and again from `launch` to ready; a foreign program, from its
+    /// start to ready.
     pub ready_timeout: Duration,
     /// How long it may take from SIGTERM to its end, before [`super::Policy::kill_grace`].
     pub drain_timeout: Duration,

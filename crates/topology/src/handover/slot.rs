@@ -283,9 +283,18 @@ impl Slot {
         }
     }
 
-    /// A slot whose backends are gone → `Booting`.
+    /// A slot whose backends are gone → `Booting`; of a foreign program, → `Vacant`, until its turn comes: to start it
+    /// is to launch it.
     pub(super) fn start(&mut self, now: Moment, actions: &mut Vec<Action>) {
         self.rest = None;
+        match self.plan.readiness.is_foreign() {
+            true => self.enter(State::Vacant, actions),
+            false => self.boot(now, actions),
+        }
+    }
+
+    /// A slot whose backends are gone → `Booting`.
+    fn boot(&mut self, now: Moment, actions: &mut Vec<Action>) {
         let seat = match &self.successor {
             Some(successor) => successor.seat.other(),
             None => Seat::A,
@@ -344,12 +353,7 @@ impl Slot {
         let state = self.state.shown();
         let refused = match event {
             WorkerEvent::Spawned => self.spawned(actions),
-            WorkerEvent::Said(FromWorker::Booted) => {
-                if let State::Booting { seat, .. } = self.state {
-                    self.enter(State::Booted { seat }, actions);
-                }
-                None
-            }
+            WorkerEvent::Said(FromWorker::Booted) => self.said_booted(actions),
             WorkerEvent::Said(FromWorker::Started {
                 executor_id, pools, ..
             }) => self.started(executor_id, pools),
@@ -385,6 +389,23 @@ impl Slot {
             }
             _ => {}
         }
+        None
+    }
+
+    /// `Booting` → `Booted`. A program that was declared foreign holds its executor id since before it ran: a successor
+    /// beside it would wait for that in vain, so it is not taken for one that speaks.
+    fn said_booted(&mut self, actions: &mut Vec<Action>) -> Option<Cause> {
+        let State::Booting { seat, .. } = self.state else {
+            return None;
+        };
+        if self.plan.readiness.is_foreign() {
+            return Some(Cause::OutOfTurn {
+                said: "booted",
+                state: self.state.shown(),
+                expected: "ready = \"channel\" of an app whose program waits for `launch`",
+            });
+        }
+        self.enter(State::Booted { seat }, actions);
         None
     }
 
@@ -424,13 +445,8 @@ impl Slot {
 
     /// `Launching` → `Serving` when `started` came first; `Booting` → `Serving` for a foreign program.
     fn said_ready(&mut self, now: Moment, actions: &mut Vec<Action>) -> Option<Cause> {
-        let foreign = self.plan.readiness != Readiness::Channel;
         let expected = match self.state {
             State::Booting { .. } | State::Launching { started: true, .. } => {
-                self.serve(now, actions);
-                return None;
-            }
-            State::Launching { .. } if foreign => {
                 self.serve(now, actions);
                 return None;
             }
@@ -445,12 +461,14 @@ impl Slot {
         })
     }
 
-    /// `Booting` or `Launching` → `Serving`. A worker that waits for its turn is left waiting: a held
-    /// socket may be seen listening long before anybody answers on it.
+    /// `Booting` → `Serving`, of a foreign program.
     fn seen_ready(&mut self, now: Moment, actions: &mut Vec<Action>) -> Option<Cause> {
-        if self.plan.readiness != Readiness::Channel
-            && matches!(self.state, State::Booting { .. } | State::Launching { .. })
-        {
+        let seen = match self.plan.readiness {
+            // They say it, and nothing else counts.
+            Readiness::Channel | Readiness::Pm2 => false,
+            Readiness::Notify | Readiness::Listening | Readiness::Accepting => true,
+        };
+        if seen && matches!(self.state, State::Booting { .. }) {
             self.serve(now, actions);
         }
         None
@@ -542,10 +560,30 @@ impl Slot {
         }
     }
 
-    /// `Booted` → `Launching`.
+    /// Whether it is about to open connections: one slot of the fleet at a time.
+    pub(super) fn opens(&self) -> bool {
+        match self.state {
+            State::Launching { .. } => true,
+            State::Booting { .. } => self.plan.readiness.is_foreign(),
+            _ => false,
+        }
+    }
+
+    /// Whether it waits for its turn to open connections.
+    pub(super) fn waits(&self) -> bool {
+        match self.state {
+            State::Booted { .. } => true,
+            State::Vacant => self.wanted && self.plan.readiness.is_foreign(),
+            _ => false,
+        }
+    }
+
+    /// Its turn has come: `Booted` → `Launching`, and of a foreign program `Vacant` → `Booting`.
     pub(super) fn launch(&mut self, now: Moment, actions: &mut Vec<Action>) {
-        let State::Booted { seat } = self.state else {
-            return;
+        let seat = match self.state {
+            State::Booted { seat } => seat,
+            State::Vacant => return self.boot(now, actions),
+            _ => return,
         };
         self.enter(
             State::Launching {

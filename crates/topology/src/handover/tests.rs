@@ -173,6 +173,60 @@ fn a_cold_start_boots_everything_at_once_and_launches_one_at_a_time() {
 }
 
 #[test]
+fn programs_that_open_their_connections_from_their_start_are_started_one_at_a_time() {
+    let foreign = [
+        Readiness::Pm2,
+        Readiness::Notify,
+        Readiness::Listening,
+        Readiness::Accepting,
+    ];
+    for readiness in foreign {
+        let mut fleet = fleet_of(3, readiness);
+        let ready = match readiness {
+            Readiness::Pm2 => WorkerEvent::Said(FromWorker::Ready),
+            _ => WorkerEvent::SeenReady,
+        };
+        // The order in which Postgres' word comes decides nothing but who is first.
+        let _actions = fleet.handle(Event::Start, T0);
+        let gone = |fleet: &mut Fleet, index| deeds(fleet.handle(backends(index, Seen::Gone), T0));
+        assert_eq!(gone(&mut fleet, 1), [Action::Spawn(worker(1))]);
+        assert_eq!(gone(&mut fleet, 2), []);
+        assert_eq!(gone(&mut fleet, 0), []);
+        for (index, next) in [(1, Some(0)), (0, Some(2)), (2, None)] {
+            let spawned = of(index, WorkerEvent::Spawned);
+            assert_eq!(deeds(fleet.handle(spawned, T0)), []);
+            let actions = fleet.handle(of(index, ready.clone()), T0);
+            assert_eq!(actions.contains(&Action::AllServing), next.is_none());
+            let spawn = next.map(|next| Action::Spawn(worker(next)));
+            assert_eq!(deeds(actions), Vec::from_iter(spawn), "{readiness:?}");
+        }
+        // After crashes too.
+        for index in [0, 1, 2] {
+            let _actions = fleet.handle(exited(index, 1), T0);
+            assert_eq!(gone(&mut fleet, index), []);
+        }
+        let later = T0 + Duration::from_secs(60);
+        let spawned = deeds(fleet.handle(Event::Timeout, later));
+        assert_eq!(spawned, [Action::Spawn(worker(0))]);
+    }
+}
+
+#[test]
+fn a_program_that_was_declared_foreign_and_waits_for_launch_is_refused_with_the_word_for_it() {
+    let mut fleet = started_fleet(1, Readiness::Pm2);
+    let _actions = fleet.handle(of(0, WorkerEvent::Spawned), T0);
+    let actions = fleet.handle(said(0, FromWorker::Booted), T0);
+    let cause = failure(&actions).map(ToString::to_string);
+    assert_eq!(
+        cause.as_deref(),
+        Some(
+            "was refused: it said `booted` while booting, expected ready = \"channel\" of an app whose program waits for `launch`"
+        )
+    );
+    assert_eq!(deeds(actions), [Action::Terminate(worker(0))]);
+}
+
+#[test]
 fn a_worker_that_says_something_else_than_planned_is_refused() {
     use SlotState::{Booting, Launching, Serving};
     let table = [
@@ -252,6 +306,21 @@ fn a_foreign_program_serves_when_it_says_or_shows_so() {
             Readiness::Channel,
             of(0, WorkerEvent::SeenReady),
             SlotState::Booting,
+        ),
+        (
+            Readiness::Pm2,
+            said(0, FromWorker::Ready),
+            SlotState::Serving,
+        ),
+        (
+            Readiness::Pm2,
+            of(0, WorkerEvent::SeenReady),
+            SlotState::Booting,
+        ),
+        (
+            Readiness::Accepting,
+            of(0, WorkerEvent::SeenReady),
+            SlotState::Serving,
         ),
     ];
     for (readiness, event, expected) in table {
@@ -524,6 +593,8 @@ impl Observer {
             assert!(refused || !self.ended, "{action:?} after the end");
             self.follows(action);
         }
+        let opens = fleet.slots.iter().filter(|slot| slot.opens());
+        assert!(opens.count() <= 1, "two open their connections at once");
         for SlotView { slot, state, .. } in fleet.slots() {
             assert_eq!(
                 self.state(slot),
@@ -634,8 +705,10 @@ fn any_event() -> impl Strategy<Value = (Event, Duration)> {
 fn any_readiness() -> impl Strategy<Value = Readiness> {
     prop_oneof![
         Just(Readiness::Channel),
+        Just(Readiness::Pm2),
         Just(Readiness::Notify),
-        Just(Readiness::Listening)
+        Just(Readiness::Listening),
+        Just(Readiness::Accepting)
     ]
 }
 

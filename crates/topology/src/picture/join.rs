@@ -24,6 +24,7 @@ pub struct Join {
     plan: Plan,
     census: Census,
     shown: BTreeMap<Place, Shown>,
+    unnamed: BTreeMap<SlotId, Shown>,
     sessions: BTreeMap<SlotId, Vec<Session>>,
     seen: u32,
     /// The fleet's sessions of the last sample, and how many of the ones before are among them: what ends beside its
@@ -43,6 +44,7 @@ impl Join {
             topology,
             plan,
             shown: BTreeMap::new(),
+            unnamed: BTreeMap::new(),
             sessions: BTreeMap::new(),
             seen: 0,
             present: BTreeSet::new(),
@@ -109,18 +111,23 @@ impl Join {
 
     fn look(&mut self, rows: &[Backend]) {
         self.shown.clear();
+        self.unnamed.clear();
         self.sessions.clear();
         let before = std::mem::take(&mut self.present);
         for row in rows {
-            if let Owner::Pool { slot, pool } = self.census.attribute(row) {
-                self.present.insert((row.pid, row.started));
-                let sessions = self.sessions.entry(slot.clone()).or_default();
-                sessions.push(Session::of(Some(&pool), row));
-                self.shown
-                    .entry((slot, pool.to_string()))
-                    .or_default()
-                    .add(row);
-            }
+            let (slot, pool) = match self.census.attribute(row) {
+                Owner::Pool { slot, pool } => (slot, Some(pool)),
+                Owner::Slot { slot, .. } => (slot, None),
+                _ => continue,
+            };
+            self.present.insert((row.pid, row.started));
+            let sessions = self.sessions.entry(slot.clone()).or_default();
+            sessions.push(Session::of(pool.as_ref(), row));
+            let shown = match pool {
+                Some(pool) => self.shown.entry((slot, pool.to_string())).or_default(),
+                None => self.unnamed.entry(slot).or_default(),
+            };
+            shown.add(row);
         }
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         self.seen = count(self.present.len());
@@ -185,6 +192,7 @@ impl Join {
         });
         SlotPicture {
             shown: shown.collect(),
+            unnamed: self.unnamed.get(&status.slot).cloned(),
             usage: status.pid.and_then(|pid| usage.get(&pid).copied()),
             status,
         }

@@ -139,6 +139,27 @@ fn both_sides_stand_beside_each_other_in_one_picture() {
 }
 
 #[test]
+fn sessions_that_name_their_slot_alone_are_in_the_picture_too() {
+    let bare = |pid| session(pid, "web-0", "idle");
+    let beside = Backend {
+        database: Some("postgres".into()),
+        ..bare(2)
+    };
+    let mut join = join();
+    let rows = [bare(1), beside];
+    let View { picture, sessions } = join.view(serving(), Ok(&rows), &BTreeMap::new(), 0);
+    let web = &picture.apps[0].slots[0];
+    let unnamed = web.unnamed.as_ref().map(|shown| shown.open);
+    assert_eq!((web.shown["db"].open, unnamed), (1, Some(1)));
+    assert_eq!(picture.budget.seen, Connections(2));
+    let pools: Vec<_> = sessions[&"web-0".parse().unwrap()]
+        .iter()
+        .map(|session| session.pool.as_deref())
+        .collect();
+    assert_eq!(pools, [None, Some("db")]);
+}
+
+#[test]
 fn a_picture_reads_back_as_it_was_written() {
     let picture = look(&mut join(), serving(), &four());
     let text = serde_json::to_string(&picture).unwrap();

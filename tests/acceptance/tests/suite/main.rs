@@ -6,6 +6,7 @@ mod bound;
 mod cold_start;
 mod dotenv;
 mod environment;
+mod foreign;
 mod identity;
 mod identity_lock;
 mod interruptions;

@@ -6,7 +6,7 @@
 //! every step the others are exchanged for any others that could be there. Nothing is assumed of how they came
 //! to be so, but for what is shown of every slot here as well:
 //!
-//! - at most one slot launches, and at most one is being replaced (checked after every step, with the ghosts);
+//! - at most one slot launches (or starts a program that was declared foreign), and at most one is being replaced (checked after every step, with the ghosts);
 //! - whoever launches stops launching, and whoever is being replaced stops being replaced, in the end and without
 //!   anybody's help (checked from every state in which the slot does).
 //!
@@ -19,7 +19,7 @@
 use super::search::digest;
 use super::world::{Body, Laws, Life, Site, Step, Told, World, dead, has_its_turn, kind, plans};
 use crate::handover::slot::{Process, Slot, State, Turn};
-use crate::handover::{Outcome, Phase, RollEnd, Seat};
+use crate::handover::{Outcome, Phase, RollEnd, Seat, SlotPlan};
 use crate::tag::SlotId;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::fmt;
@@ -39,7 +39,7 @@ pub(super) struct Others {
     /// One launches: nobody else may.
     launching: bool,
     /// One that comes first waits for its launch.
-    booted_first: bool,
+    waits_first: bool,
     /// One is being replaced.
     under_way: bool,
     /// Its new worker is on its way or watched.
@@ -65,8 +65,8 @@ impl Others {
         let slots = || world.fleet.slots.iter().filter(move |s| of(s) != index);
         let first = || slots().filter(move |s| of(s) < index);
         Self {
-            launching: slots().any(is_launching),
-            booted_first: first().any(|s| matches!(s.state, State::Booted { .. })),
+            launching: slots().any(Slot::opens),
+            waits_first: first().any(Slot::waits),
             under_way: slots().any(has_its_turn),
             arriving: slots().any(|s| matches!(s.turn, Turn::Arriving | Turn::Settling { .. })),
             replaced: slots().any(|s| world.sites[of(s)].replaced),
@@ -90,6 +90,8 @@ struct Ghost {
     served: bool,
     /// Not scaled away.
     wanted: bool,
+    /// It is being replaced and has left a gap; one that served before its turn came has, one that was down has not.
+    replaced: bool,
 }
 
 /// The slot before ours and, where there is one, the slot behind it.
@@ -115,7 +117,7 @@ impl Ghost {
             },
             State::Serving {
                 seat,
-                speaks: !laws.foreign,
+                speaks: laws.program.waits(),
                 since: until,
             },
         ];
@@ -129,23 +131,31 @@ impl Ghost {
         let waits = |s: &State| matches!(s, State::Booted { .. } | State::Launching { .. });
         let states = states
             .into_iter()
-            .filter(move |s| !(laws.foreign && waits(s)));
+            .filter(move |s| laws.program.waits() || !waits(s));
         states.flat_map(move |state| {
             turns.into_iter().flat_map(move |turn| {
                 let state = state.clone();
+                let serves = matches!(state, State::Serving { .. });
+                let may_gap = turn.is_under_way() && !serves;
                 let flags = [(true, true), (true, false), (false, true), (false, false)];
-                flags.map(|(served, wanted)| Self {
-                    state: state.clone(),
-                    turn,
-                    served,
-                    wanted,
+                flags.into_iter().flat_map(move |(served, wanted)| {
+                    let state = state.clone();
+                    let gaps = [false, true].into_iter().filter(move |gap| may_gap || !gap);
+                    gaps.map(move |replaced| Self {
+                        state: state.clone(),
+                        turn,
+                        served,
+                        wanted,
+                        replaced,
+                    })
                 })
             })
         })
     }
 
-    fn slot(&self, index: usize) -> Slot {
-        let mut slot = Slot::new(Arc::new(plans(index + 1).remove(index)));
+    fn slot(&self, index: usize, laws: Laws) -> Slot {
+        let plan = plans(index + 1, laws.program).remove(index);
+        let mut slot = Slot::new(Arc::new(plan));
         slot.wanted = self.wanted;
         slot.state = self.state.clone();
         slot.turn = self.turn;
@@ -164,8 +174,7 @@ impl Ghost {
         let told = Told::Nothing;
         Site {
             bodies: [life.map(|life| Body { life, told }), None],
-            // The worst: whoever is being replaced and does not serve has left a gap.
-            replaced: self.turn.is_under_way() && life != Some(Life::Serving),
+            replaced: self.replaced,
             ..Site::default()
         }
     }
@@ -181,9 +190,9 @@ fn companies(alone: &World, laws: Laws) -> BTreeMap<Others, Company> {
     for before in Ghost::all(laws) {
         for behind in Ghost::all(laws).map(Some).chain([None]) {
             let company = (before.clone(), behind);
-            let world = beside(alone, &company);
+            let world = beside(alone, &company, laws);
             let ghosts = || world.fleet.slots.iter().filter(|s| !is_ours(s));
-            if ghosts().filter(|s| is_launching(s)).count() <= 1
+            if ghosts().filter(|s| s.opens()).count() <= 1
                 && ghosts().filter(|s| has_its_turn(s)).count() <= 1
             {
                 companies.entry(Others::of(&world, OURS)).or_insert(company);
@@ -279,7 +288,7 @@ pub(super) fn explore(laws: Laws) -> Result<Reached, Broken> {
     let (mut at, mut steps) = (0, 0);
     while let Some(alone) = frontier.pop_front() {
         for (&others, company) in companies.iter().filter(|(o, _)| fits(&alone, **o)) {
-            let world = beside(&alone, company);
+            let world = beside(&alone, company, laws);
             for step in moves(&world, others, laws) {
                 steps += 1;
                 let next = after(&world, step, laws).map_err(|what| {
@@ -316,18 +325,18 @@ fn fits(alone: &World, others: Others) -> bool {
         || ours.is_some_and(|slot| slot.wanted)
         || matches!(alone.fleet.phase, Phase::Stopping(_));
     somebody
-        && !(others.launching && ours.is_some_and(is_launching))
+        && !(others.launching && ours.is_some_and(Slot::opens))
         && !(others.under_way && ours.is_some_and(has_its_turn))
         && (alone.fleet.rolling.is_some() || !others.rolled)
 }
 
 /// The fleet that one slot is a part of in this company.
-fn beside(alone: &World, (before, behind): &Company) -> World {
+fn beside(alone: &World, (before, behind): &Company, laws: Laws) -> World {
     let mut world = alone.clone();
-    world.fleet.slots.insert(0, before.slot(OURS - 1));
+    world.fleet.slots.insert(0, before.slot(OURS - 1, laws));
     world.sites[OURS - 1] = before.site();
     if let Some(behind) = behind {
-        world.fleet.slots.push(behind.slot(OURS + 1));
+        world.fleet.slots.push(behind.slot(OURS + 1, laws));
         world.sites[OURS + 1] = behind.site();
     }
     world
@@ -339,7 +348,11 @@ fn seen_from(world: &World, index: usize) -> World {
     let id = |slot: &SlotId| usize::try_from(slot.index()).unwrap();
     seen.fleet.slots.retain(|slot| id(&slot.plan.slot) == index);
     for slot in &mut seen.fleet.slots {
-        slot.plan = Arc::new(plans(OURS + 1).remove(OURS));
+        let ours = u32::try_from(OURS).unwrap();
+        slot.plan = Arc::new(SlotPlan {
+            slot: SlotId::new(slot.plan.slot.app().clone(), ours),
+            ..(*slot.plan).clone()
+        });
     }
     seen.sites = vec![Site::default(); OURS + 2];
     seen.sites[OURS] = world.sites[index];
@@ -348,10 +361,6 @@ fn seen_from(world: &World, index: usize) -> World {
 
 fn is_ours(slot: &Slot) -> bool {
     usize::try_from(slot.plan.slot.index()) == Ok(OURS)
-}
-
-fn is_launching(slot: &Slot) -> bool {
-    matches!(slot.state, State::Launching { .. })
 }
 
 fn moves(world: &World, others: Others, laws: Laws) -> Vec<Move> {
@@ -408,7 +417,7 @@ fn after(world: &World, step: Move, laws: Laws) -> Result<World, &'static str> {
         }
     };
     let count = |is: fn(&Slot) -> bool| next.fleet.slots.iter().filter(|s| is(s)).count();
-    if count(is_launching) > 1 {
+    if count(Slot::opens) > 1 {
         return Err("one launch at a time: two slots launch");
     }
     if count(has_its_turn) > 1 {
@@ -428,23 +437,17 @@ fn comes_round(
     laws: Laws,
 ) -> Result<(), &'static str> {
     let ours = alone.fleet.slots.first();
-    let launches = ours.is_some_and(is_launching);
+    let launches = ours.is_some_and(Slot::opens);
     let replaced = ours.is_some_and(has_its_turn);
     for (&others, company) in companies.iter().filter(|(o, _)| fits(alone, **o)) {
         for schedule in [kind as Schedule, dead] {
             let until = |goal: fn(&World) -> bool| leads(alone, company, schedule, goal, laws);
             if launches
-                && !until(|world| {
-                    !world
-                        .fleet
-                        .slots
-                        .iter()
-                        .any(|s| is_ours(s) && is_launching(s))
-                })
+                && !until(|world| !world.fleet.slots.iter().any(|s| is_ours(s) && s.opens()))
             {
                 return Err("a launch does not end");
             }
-            let free = !others.launching && !others.booted_first;
+            let free = !others.launching && !others.waits_first;
             if replaced
                 && free
                 && !until(|world| {
@@ -490,7 +493,7 @@ fn leads(
     let mut seen = HashSet::new();
     let mut alone = alone.clone();
     while seen.insert(digest(&alone)) {
-        let world = beside(&alone, company);
+        let world = beside(&alone, company, laws);
         if goal(&world) || goal(&alone) {
             return true;
         }

@@ -19,7 +19,7 @@ mod world;
 
 use among::Reached;
 use search::{Broken, Setup, explore};
-use world::{Laws, Mutation, World};
+use world::{Laws, Mutation, Program, World};
 
 /// The most slots, from a fleet that serves: the adversary harms the slot that is being replaced and those that are
 /// down already, at every step, and the user reloads again when all serve or are parked. What happens to
@@ -28,7 +28,7 @@ use world::{Laws, Mutation, World};
 const FOUR: Setup = Setup {
     slots: 4,
     most: 4,
-    foreign: false,
+    program: Program::Waits,
     restarts: false,
     ends: false,
     parks: false,
@@ -40,7 +40,7 @@ const FOUR: Setup = Setup {
 const TWO: Setup = Setup {
     slots: 2,
     most: 2,
-    foreign: false,
+    program: Program::Waits,
     restarts: false,
     ends: true,
     parks: true,
@@ -101,12 +101,14 @@ fn a_slot_whose_failures_are_forgiven_does_among_any_number_too() {
 
 #[test]
 fn a_slot_of_a_program_without_a_channel_does_among_any_number_too() {
-    let foreign = Setup {
-        foreign: true,
-        restarts: true,
-        ..TWO
-    };
-    holds(foreign, &among(foreign));
+    for program in [Program::Foreign, Program::DeclaredForeign] {
+        let foreign = Setup {
+            program,
+            restarts: true,
+            ..TWO
+        };
+        holds(foreign, &among(foreign));
+    }
 }
 
 /// What the checker finds in a protocol that is broken on purpose.
@@ -131,6 +133,7 @@ fn a_protocol_that_is_broken_on_purpose_is_caught() {
         (Mutation::TrustsASigkill, "confirmed handover"),
         (Mutation::TakesSilenceForGone, "confirmed handover"),
         (Mutation::LaunchesTheSuccessorWhenItIsBooted, "identity"),
+        (Mutation::LaunchesWhoeverIsBooted, "one launch at a time"),
         (Mutation::DrainsTwoSlotsAtOnce, "one at a time"),
         (Mutation::ForgetsToAsk, "does not recover"),
         (Mutation::ForgetsToKill, "does not end"),

@@ -1,6 +1,6 @@
 //! Breadth first through every reachable state; the shortest way to what is broken is the report.
 
-use super::world::{Laws, Mutation, Step, World, dead, kind};
+use super::world::{Laws, Mutation, Program, Step, World, dead, kind};
 use std::collections::HashMap;
 use std::collections::VecDeque;
 use std::fmt;
@@ -13,8 +13,8 @@ pub(super) struct Setup {
     pub(super) slots: usize,
     /// The slots that it can be scaled to.
     pub(super) most: usize,
-    /// Whether the program opens its connections when it likes.
-    pub(super) foreign: bool,
+    /// What runs in them.
+    pub(super) program: Program,
     /// Whether the user asks for stop-then-start as well.
     pub(super) restarts: bool,
     /// Whether the fleet may be stopped and its supervisor killed; else it is explored from when it first serves.
@@ -80,7 +80,7 @@ impl Setup {
         Laws {
             slots: self.slots,
             most: self.most,
-            foreign: self.foreign,
+            program: self.program,
             restarts: self.restarts,
             ends: self.ends,
             parks: self.parks,

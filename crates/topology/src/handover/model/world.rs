@@ -27,6 +27,8 @@ pub(super) enum Mutation {
     TakesSilenceForGone,
     /// The successor is not made to wait.
     LaunchesTheSuccessorWhenItIsBooted,
+    /// Nobody waits for the launch of another slot.
+    LaunchesWhoeverIsBooted,
     /// A worker that is asked to leave takes the others with it.
     DrainsTwoSlotsAtOnce,
     /// Postgres is not asked.
@@ -108,11 +110,28 @@ pub(super) enum Step {
 pub(super) struct Laws {
     pub(super) slots: usize,
     pub(super) most: usize,
-    pub(super) foreign: bool,
+    pub(super) program: Program,
     pub(super) restarts: bool,
     pub(super) ends: bool,
     pub(super) parks: bool,
     pub(super) mutation: Option<Mutation>,
+}
+
+/// What runs in the slots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Program {
+    /// It opens its connections when it is told to.
+    Waits,
+    /// It opens them when it likes, and was declared as one that waits.
+    Foreign,
+    /// It opens them when it likes, as was declared.
+    DeclaredForeign,
+}
+
+impl Program {
+    pub(super) const fn waits(self) -> bool {
+        matches!(self, Self::Waits)
+    }
 }
 
 type Check = Result<(), &'static str>;
@@ -121,10 +140,13 @@ fn slot(at: usize) -> SlotId {
     SlotId::new(Name::new("w").unwrap(), u32::try_from(at).unwrap())
 }
 
-pub(super) fn plans(count: usize) -> Vec<SlotPlan> {
+pub(super) fn plans(count: usize, program: Program) -> Vec<SlotPlan> {
     let plan = |at| SlotPlan {
         slot: slot(at),
-        readiness: Readiness::Channel,
+        readiness: match program {
+            Program::Waits | Program::Foreign => Readiness::Channel,
+            Program::DeclaredForeign => Readiness::Pm2,
+        },
         ready_timeout: NOW,
         drain_timeout: NOW,
         pools: std::collections::BTreeMap::new(),
@@ -157,7 +179,16 @@ fn seat_at(seat: Seat) -> usize {
 
 impl Body {
     fn has_backends(self, laws: Laws) -> bool {
-        laws.foreign || matches!(self.life, Life::Launched | Life::Serving)
+        !laws.program.waits() || matches!(self.life, Life::Launched | Life::Serving)
+    }
+
+    /// Whether it is on the way to having opened all of them.
+    fn opens(self, laws: Laws) -> bool {
+        let life = match laws.program {
+            Program::DeclaredForeign => Life::Fresh,
+            Program::Waits | Program::Foreign => Life::Launched,
+        };
+        self.told == Told::Nothing && self.life == life
     }
 }
 
@@ -165,7 +196,7 @@ impl World {
     /// A fleet that is started on whatever `sites` hold.
     fn started(sites: Vec<Site>, laws: Laws) -> Result<Self, &'static str> {
         let mut world = Self {
-            fleet: Fleet::new(plans(laws.slots), policy()),
+            fleet: Fleet::new(plans(laws.slots, laws.program), policy()),
             sites,
             ended: false,
         };
@@ -328,7 +359,7 @@ impl World {
 
     fn take(&mut self, step: Step, laws: Laws) -> Check {
         match step {
-            Step::Boot(at, seat) if laws.foreign => {
+            Step::Boot(at, seat) if !laws.program.waits() => {
                 self.live(at, seat, Life::Serving);
                 self.says(at, seat, FromWorker::Ready, laws)
             }
@@ -338,9 +369,20 @@ impl World {
                 let beside = self.fleet.slots.iter().any(|s| {
                     s.plan.slot == slot(at) && s.successor.as_ref().is_some_and(|s| s.seat == seat)
                 });
-                let drains = |s: &Slot| s.plan.slot == slot(at) && s.state.is_draining();
-                let waits = beside || self.fleet.slots.iter().any(drains);
-                if waits && laws.mutation == Some(Mutation::LaunchesTheSuccessorWhenItIsBooted) {
+                let here = |is: fn(&State) -> bool| {
+                    let mut slots = self.fleet.slots.iter();
+                    slots.any(|s| s.plan.slot == slot(at) && is(&s.state))
+                };
+                let launched_too_early = match laws.mutation {
+                    Some(Mutation::LaunchesTheSuccessorWhenItIsBooted) => {
+                        beside || here(State::is_draining)
+                    }
+                    Some(Mutation::LaunchesWhoeverIsBooted) => {
+                        here(|state| matches!(state, State::Booted { .. }))
+                    }
+                    _ => false,
+                };
+                if launched_too_early {
                     let worker = WorkerId {
                         slot: slot(at),
                         seat,
@@ -391,7 +433,7 @@ impl World {
             Step::Restart => self.roll(How::Cold, laws),
             Step::Scale(count) => {
                 let app = Name::new("w").unwrap();
-                let plans = plans(count);
+                let plans = plans(count, laws.program);
                 // Whoever is scaled away leaves no gap, and is a new slot when it comes back.
                 for site in self.sites.iter_mut().skip(count) {
                     site.replaced = false;
@@ -504,7 +546,7 @@ impl World {
                 if self.sites[at].bodies[seat_at(seat)].is_some() {
                     return Err("a seat is taken twice");
                 }
-                if laws.foreign {
+                if !laws.program.waits() {
                     self.opens(at, laws)?;
                 }
                 self.sites[at].bodies[seat_at(seat)] = Some(Body {
@@ -600,6 +642,11 @@ impl World {
         }
         if site.orphans {
             return Err("confirmed handover: launched while its predecessor's backends are there");
+        }
+        let others = self.sites.iter().enumerate().filter(|(o, _)| *o != at);
+        let mut others = others.flat_map(|(_, site)| site.bodies.iter().flatten());
+        if others.any(|body| body.opens(laws)) {
+            return Err("one launch at a time: two slots open their connections at once");
         }
         Ok(())
     }
