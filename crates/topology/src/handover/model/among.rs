@@ -440,7 +440,8 @@ fn comes_round(
     let launches = ours.is_some_and(Slot::opens);
     let replaced = ours.is_some_and(has_its_turn);
     for (&others, company) in companies.iter().filter(|(o, _)| fits(alone, **o)) {
-        for schedule in [kind as Schedule, dead] {
+        let schedules: [Schedule; 2] = [kind, dead];
+        for schedule in schedules {
             let until = |goal: fn(&World) -> bool| leads(alone, company, schedule, goal, laws);
             if launches
                 && !until(|world| !world.fleet.slots.iter().any(|s| is_ours(s) && s.opens()))
