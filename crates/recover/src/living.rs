@@ -2,7 +2,7 @@
 
 use poolwright_lock::{Holder, Lock, LockName};
 use poolwright_topology::census::Backend;
-use poolwright_topology::tag::{COMMAND, SlotId, Tag};
+use poolwright_topology::tag::{COMMAND, SlotId, Tag, slot_of};
 use std::collections::BTreeMap;
 
 /// The process of this host that holds an executor id whose work is in `store` (`host:port/database`), for whoever wants to
@@ -28,7 +28,7 @@ impl Connected {
         let mut connected = Self::default();
         for row in rows.iter().filter(|row| is_client_of(database, row)) {
             match owner(&row.application_name) {
-                Owner::Slot(slot) => connected.add(slot, row),
+                Owner::Slot(slot) => connected.add(&slot.to_string(), row),
                 Owner::Poolwright => {}
                 Owner::Other(name) => {
                     connected.strangers = true;
@@ -70,8 +70,8 @@ fn is_client_of(database: &str, row: &Backend) -> bool {
 }
 
 enum Owner<'a> {
-    /// A slot's, and thereby an executor's: `web-0:dbos`, `web-0:prisma` or `web-0`.
-    Slot(&'a str),
+    /// A slot's, and thereby an executor's: `web-0:dbos`, `web-0:prisma`, `web-0`, or what the DBOS SDK of Node makes of it.
+    Slot(SlotId),
     /// Of Poolwright itself.
     Poolwright,
     /// Anybody's; it may be called like an executor.
@@ -82,13 +82,12 @@ fn owner(application_name: &str) -> Owner<'_> {
     if application_name == COMMAND {
         return Owner::Poolwright;
     }
-    let name = application_name.split(':').next().unwrap_or_default();
-    if name.parse::<SlotId>().is_ok() {
-        return Owner::Slot(name);
+    if let Some(slot) = slot_of(application_name) {
+        return Owner::Slot(slot);
     }
     match application_name.parse::<Tag>() {
         Ok(Tag::Control { .. }) => Owner::Poolwright,
-        _ => Owner::Other(name),
+        _ => Owner::Other(application_name.split(':').next().unwrap_or_default()),
     }
 }
 
@@ -124,6 +123,7 @@ mod tests {
         let rows = [
             row("web-0:dbos"),
             row("web-1"),
+            row("dbos_transact_web-6_5f2a"),
             elsewhere,
             hidden,
             walsender,
@@ -136,6 +136,7 @@ mod tests {
             ("web-3", false),
             ("web-4", true),
             ("web-5", false),
+            ("web-6", true),
         ] {
             assert_eq!(connected.has(id), lives, "{id}");
         }
