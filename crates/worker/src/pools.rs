@@ -4,11 +4,14 @@
 //! state the declared number instead of "up to" it, and moves the cost of connecting, and every
 //! refusal, to the start of the process.
 
+mod limit;
+
 use crate::settings::DatabaseUrl;
 use futures::future::{join_all, try_join_all};
 use sea_orm::{DatabaseConnection, SqlxPostgresConnector};
+use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
-use sqlx::{ConnectOptions, Connection};
+use sqlx::{ConnectOptions, Connection, Postgres};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -104,10 +107,14 @@ impl OrmPool {
                 sqlx::Error::PoolTimedOut => refusal(url, application_name, max).await,
                 _ => None,
             };
+            let cause = match cause {
+                Some(cause) => cause,
+                None => explain(&source, None).await,
+            };
             return Err(PoolError::Open {
                 pool: POOL,
                 max,
-                cause: cause.unwrap_or_else(|| explain(&source)),
+                cause,
                 source,
             });
         }
@@ -147,7 +154,11 @@ impl OrmPool {
     /// Holds what is idle meanwhile: for a round trip, or up to [`TEST_TIMEOUT`] when one of them
     /// does not answer. Let go before, an idle connection would be lent out again where another
     /// is to be opened. Cancel safe.
-    pub async fn refill(&self) {
+    ///
+    /// # Errors
+    /// Why the pool is not full, in words: what Postgres says, and who holds the connections where it refused one for a
+    /// limit.
+    pub async fn refill(&self) -> Result<(), String> {
         let mut idle = Vec::new();
         while let Some(connection) = self.pool.try_acquire() {
             idle.push(connection);
@@ -165,10 +176,35 @@ impl OrmPool {
         let held = join_all(tested).await;
         let missing = self.max().saturating_sub(self.pool.size());
         let opened = join_all((0..missing).map(|_| self.pool.acquire())).await;
-        for error in opened.iter().filter_map(|opened| opened.as_ref().err()) {
-            tracing::warn!(%error, "the ORM pool could not be filled again");
+        match opened.iter().find_map(|opened| opened.as_ref().err()) {
+            Some(error) => {
+                let asked = held.into_iter().flatten().next();
+                Err(self.not_filled(error, asked).await)
+            }
+            None => Ok(()),
         }
-        drop(held);
+    }
+
+    /// Why the pool could not be filled, by one attempt without it: see [`refusal`]. `asked` is a connection of the pool
+    /// over which Postgres says who is in the way.
+    async fn not_filled(
+        &self,
+        error: &sqlx::Error,
+        asked: Option<PoolConnection<Postgres>>,
+    ) -> String {
+        let options = self.pool.connect_options();
+        let attempt = PgConnection::connect_with(&options);
+        match tokio::time::timeout(TEST_TIMEOUT, attempt).await {
+            Ok(Err(refused)) => match asked {
+                Some(mut asked) => explain(&refused, Some(&mut *asked)).await,
+                None => explain(&refused, None).await,
+            },
+            Ok(Ok(late)) => {
+                late.close().await.ok();
+                explain(error, None).await
+            }
+            Err(_) => explain(error, None).await,
+        }
     }
 
     /// Waits for every connection to come back and closes it.
@@ -189,7 +225,7 @@ pub async fn refusal(url: &DatabaseUrl, application_name: &str, max: u32) -> Opt
     for _ in 0..max {
         match tokio::time::timeout(TEST_TIMEOUT, PgConnection::connect_with(&options)).await {
             Ok(Ok(connection)) => opened.push(connection),
-            Ok(Err(error)) => refused = Some(explain(&error)),
+            Ok(Err(error)) => refused = Some(explain(&error, opened.last_mut()).await),
             Err(_) => refused = Some("no answer from the server".to_owned()),
         }
         if refused.is_some() {
@@ -210,16 +246,28 @@ async fn answers(connection: &mut PgConnection) -> bool {
     matches!(tokio::time::timeout(TEST_TIMEOUT, test).await, Ok(Ok(())))
 }
 
-fn explain(error: &sqlx::Error) -> String {
+/// What Postgres says, and where that is known what to do. A refusal for a limit goes on with who holds the connections, if
+/// there is one to ask over.
+async fn explain(error: &sqlx::Error, asked: Option<&mut PgConnection>) -> String {
     let code = error
         .as_database_error()
         .and_then(|error| error.code().map(|code| code.into_owned()));
-    match code.as_deref() {
-        Some("53300") => format!(
-            "{error} (53300: the role's CONNECTION LIMIT or the server's max_connections is below \
-             what the fleet's pools sum up to; `poolwright plan` shows the sum)"
-        ),
-        Some(code) => format!("{error} ({code})"),
-        None => error.to_string(),
+    let Some(code) = code else {
+        return error.to_string();
+    };
+    if !limit::is_reached(error) {
+        return format!("{error} ({code})");
     }
+    let held = match asked {
+        Some(asked) => tokio::time::timeout(TEST_TIMEOUT, limit::holders(asked))
+            .await
+            .ok()
+            .flatten(),
+        None => None,
+    };
+    let held = held.unwrap_or_else(|| "no connection is left to ask who holds them".to_owned());
+    format!(
+        "{error} ({code}): {held}. What the fleet's pools sum up to has to fit into the role's CONNECTION LIMIT and the \
+         server's max_connections; `poolwright plan` shows the sum"
+    )
 }

@@ -442,7 +442,9 @@ async fn keep_full(orm: &OrmPool, executor: &Executor) -> Infallible {
         tokio::time::interval_at(Instant::now() + FILL_EVERY + GAUGES_EVERY / 2, FILL_EVERY);
     loop {
         tick.tick().await;
-        orm.refill().await;
+        if let Err(cause) = orm.refill().await {
+            tracing::warn!(%cause, "the ORM pool could not be filled again");
+        }
         if let Err(error) = executor.fill().await {
             tracing::warn!(%error, "the DBOS pool could not be filled again");
         }

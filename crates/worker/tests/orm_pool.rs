@@ -8,7 +8,8 @@ use poolwright_worker::pools::OrmPool;
 use poolwright_worker::settings::{DatabaseUrl, Reader};
 use poolwright_worker::{Tenant, Tenants};
 use sea_orm::{ConnectionTrait, DbBackend, Statement};
-use sqlx::AssertSqlSafe;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{AssertSqlSafe, Connection};
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -44,10 +45,7 @@ async fn the_pool_is_full_from_the_start_and_full_again_after_a_loss() -> Result
     let pool = OrmPool::open(&checked(&server.admin_url()?)?, NAME, 4).await?;
     assert_eq!(sessions(&server).await?, 4);
 
-    sqlx::query("SELECT pg_terminate_backend(pid) FROM (SELECT pid FROM pg_stat_activity WHERE application_name = $1 LIMIT 2) AS victims")
-        .bind(NAME)
-        .execute(&mut server.admin().await?)
-        .await?;
+    assert_eq!(lose(&server, 2).await?, 2);
     wait_until(
         "two sessions are gone",
         PATIENCE,
@@ -57,7 +55,7 @@ async fn the_pool_is_full_from_the_start_and_full_again_after_a_loss() -> Result
         },
     )
     .await?;
-    pool.refill().await;
+    pool.refill().await.map_err(anyhow::Error::msg)?;
     assert_eq!(sessions(&server).await?, 4);
     assert_eq!(pool.opened_total(), 6);
 
@@ -161,6 +159,38 @@ async fn a_role_whose_limit_is_below_the_pool_is_named_as_the_cause() -> Result<
         text.contains("53300") && text.contains("CONNECTION LIMIT"),
         "{text}"
     );
+    let held = format!("the role \"{role}\" has 2 of at most 2 connections, held by {NAME} 2");
+    assert!(text.contains(&held), "{text}");
     assert!(!text.contains("s3cret"), "{text}");
+
+    // One is lost, and somebody else takes its place.
+    let pool = OrmPool::open(&checked(&url)?, NAME, 2).await?;
+    assert_eq!(lose(&server, 1).await?, 1);
+    let options: PgConnectOptions = url.parse()?;
+    let rogue = async || {
+        let rogue = options.clone().application_name("psql");
+        match PgConnection::connect_with(&rogue).await {
+            Ok(rogue) => Seen::Yes(rogue),
+            Err(refused) => Seen::NotYet(refused.to_string()),
+        }
+    };
+    let rogue = wait_until("the rogue client has its place", PATIENCE, rogue).await?;
+    let cause = pool.refill().await.unwrap_err();
+    let held = format!(
+        "53300): the role \"{role}\" has 2 of at most 2 connections, held by psql 1, {NAME} 1"
+    );
+    assert!(cause.contains(&held), "{cause}");
+    rogue.close().await?;
+    pool.close().await;
     server.stop().await
+}
+
+/// Ends sessions of the pool and says how many.
+async fn lose(server: &TestServer, count: i32) -> Result<u64> {
+    let lost = sqlx::query("SELECT pg_terminate_backend(pid) FROM (SELECT pid FROM pg_stat_activity WHERE application_name = $1 LIMIT $2) AS victims")
+        .bind(NAME)
+        .bind(count)
+        .execute(&mut server.admin().await?)
+        .await?;
+    Ok(lost.rows_affected())
 }
