@@ -145,6 +145,31 @@ impl Fleet {
         }
     }
 
+    /// Another number of workers, by whichever manager it is, to its end.
+    pub async fn scale(&self, workers: usize) -> Result<()> {
+        match &self.manager {
+            Running::Pm2(pm2) => pm2.scale(workers).await,
+            Running::Poolwright(_) => {
+                let wanted = format!("web={workers}");
+                let scaled = self.setup.poolwright()?.run(&["scale", &wanted]).await?;
+                scaled.expect(0).map(drop)
+            }
+        }
+    }
+
+    /// Waits for a line of the supervisor's.
+    pub async fn line(
+        &self,
+        what: &str,
+        limit: Duration,
+        wanted: impl FnMut(&str) -> bool,
+    ) -> Result<String> {
+        match &self.manager {
+            Running::Pm2(_) => bail!("{} has no supervisor", self.cell.name()),
+            Running::Poolwright(process) => process.line(what, limit, wanted).await,
+        }
+    }
+
     /// The process that manages the workers.
     pub fn manager_pid(&self) -> Result<u32> {
         match &self.manager {

@@ -9,6 +9,7 @@ use poolwright_testkit::built;
 use poolwright_testkit::process::{self, shown};
 
 use crate::Setup;
+use crate::setup::path_with_node;
 
 /// `pm2 start` returns after its `listen_timeout` at the latest.
 const LIMIT: Duration = Duration::from_secs(90);
@@ -31,11 +32,7 @@ impl Pm2 {
             .map(|(name, value)| (name.into(), value.into()))
             .collect();
         // PM2 is a script that runs on the Node it finds; it has to be the application's.
-        let node = built::node()?;
-        let bin = node.parent().context("node has no directory")?;
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let places = std::iter::once(bin.to_owned()).chain(std::env::split_paths(&path));
-        environment.push(("PATH".into(), std::env::join_paths(places)?));
+        environment.push(("PATH".into(), path_with_node()?.into()));
         let pm2 = Self {
             home: setup.pm2_home(),
             directory: setup.directory()?,
@@ -51,6 +48,11 @@ impl Pm2 {
     pub(crate) async fn reload(&self) -> Result<()> {
         self.run(&["reload", &self.ecosystem, "--env", "production"])
             .await
+    }
+
+    /// `pm2 scale`, to its end.
+    pub(crate) async fn scale(&self, workers: usize) -> Result<()> {
+        self.run(&["scale", "web", &workers.to_string()]).await
     }
 
     /// The daemon, which is the primary of a cluster.

@@ -20,7 +20,7 @@ const LIMIT: Duration = Duration::from_secs(90);
 pub struct Poolwright {
     program: PathBuf,
     directory: PathBuf,
-    manifest: &'static str,
+    manifest: PathBuf,
     environment: BTreeMap<String, String>,
 }
 
@@ -54,15 +54,15 @@ impl Poolwright {
         Ok(Self {
             program: built::program("poolwright")?,
             directory,
-            manifest: "poolwright.toml",
+            manifest: "poolwright.toml".into(),
             environment,
         })
     }
 
-    /// The tool for another manifest in the directory.
+    /// The tool for another manifest, in the directory or with its whole path.
     #[must_use]
-    pub fn reading(mut self, manifest: &'static str) -> Self {
-        self.manifest = manifest;
+    pub fn reading(mut self, manifest: impl Into<PathBuf>) -> Self {
+        self.manifest = manifest.into();
         self
     }
 
@@ -123,7 +123,7 @@ impl Poolwright {
     fn with(&self, mut command: Command, arguments: &[&str]) -> Command {
         command
             .arg("--file")
-            .arg(self.directory.join(self.manifest))
+            .arg(self.directory.join(&self.manifest))
             .args(arguments);
         command
     }

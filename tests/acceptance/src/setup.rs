@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use poolwright_testkit::{TestServer, built, ports};
 use tempfile::TempDir;
 
@@ -104,6 +104,35 @@ impl Setup {
         self
     }
 
+    /// Has PM2 start the application's ecosystem file with its pools declared in it, as a project without a `poolwright.toml`
+    /// has them.
+    pub fn with_pools_in_the_ecosystem_file(self) -> Result<Self> {
+        let application = self.directory()?.join("ecosystem.config.cjs");
+        let file = self.state.path().join("pools.config.cjs");
+        let text = format!(
+            "const ecosystem = require({application:?});
+const pool = (max, url) => ({{ max: {{ env: max, default: 3 }}, url: {{ env: url }} }});
+ecosystem.apps[0].poolwright = {{
+\tpools: {{
+\t\tprisma: pool('PRISMA_POOL_MAX', 'DATABASE_URL'),
+\t\tdbos: {{ ...pool('DBOS_POOL_MAX', 'DBOS_SYSTEM_DATABASE_URL'), executor: true }}
+\t}}
+}};
+module.exports = ecosystem;
+"
+        );
+        fs::write(&file, text)?;
+        Ok(self.ecosystem(file))
+    }
+
+    /// The command line tool, by the ecosystem file that PM2 starts. Node has to be on its `PATH`.
+    pub fn poolwright_by_the_ecosystem_file(&self) -> Result<Poolwright> {
+        let mut environment = self.environment.clone();
+        environment.insert("PATH".to_owned(), path_with_node()?);
+        let poolwright = Poolwright::new(self.directory()?, environment)?;
+        Ok(poolwright.reading(self.ecosystem.clone()))
+    }
+
     /// Makes databases and roles now, so that the start of the fleet does not.
     pub async fn prepared(mut self) -> Result<Self> {
         self.poolwright()?.run(&["prepare"]).await?.expect(0)?;
@@ -191,6 +220,16 @@ impl Setup {
         command.args(arguments);
         poolwright_testkit::Process::spawn(command)
     }
+}
+
+/// The `PATH` of a user of the application's Node.
+pub(crate) fn path_with_node() -> Result<String> {
+    let node = built::node()?;
+    let bin = node.parent().context("node has no directory")?;
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let places = std::iter::once(bin.to_owned()).chain(std::env::split_paths(&path));
+    let joined = std::env::join_paths(places)?.into_string();
+    joined.map_err(|path| anyhow!("PATH is no text: {}", path.display()))
 }
 
 fn path(path: &Path) -> String {

@@ -29,8 +29,8 @@ use uuid::Uuid;
 
 const THREADS: usize = 4;
 /// Of each thread. With [`SIDE_BY_SIDE`] they make ten thousand.
-const CASES: u32 = 100;
-const SIDE_BY_SIDE: usize = 25;
+const CASES: u32 = 50;
+const SIDE_BY_SIDE: usize = 50;
 
 /// Ids of each fleet there are: more than any size it gets here.
 const IDS: u32 = 5;

@@ -16,6 +16,7 @@ mod orphans;
 mod outages;
 mod page;
 mod plan;
+mod recover;
 mod releases;
 mod reload;
 mod tenants;

@@ -1,0 +1,120 @@
+//! Workflows of an executor that was scaled away are finished by the others (B5, H8).
+
+use std::time::Duration;
+
+use acceptance::{Cell, Fleet, Ledger, Manager, Poolwright, Setup};
+use anyhow::{Context, Result, ensure};
+use poolwright_testkit::wait::Seen;
+use poolwright_testkit::{sampler, wait_until};
+use serde_json::Value;
+
+acceptance::matrix!(of_three_workers_two_finish_the_twenty_workflows_that_the_third_one_left);
+
+/// A workflow is three of these: none is done when its worker leaves.
+const STEP: Duration = Duration::from_secs(2);
+/// Shorter than a step, so that the worker leaves in the middle of one.
+const DRAIN: Duration = Duration::from_millis(700);
+
+/// How many workflows the leaving executor has.
+const LEFT: u64 = 20;
+
+/// A worker's end, on two busy cores.
+const GONE: Duration = Duration::from_secs(30);
+/// Some sixty workflows, a third of them twice.
+const SETTLED: Duration = Duration::from_secs(60);
+
+const TENANT: &str = "11111111-1111-4111-8111-111111111111";
+
+async fn of_three_workers_two_finish_the_twenty_workflows_that_the_third_one_left(
+    cell: Cell,
+) -> Result<()> {
+    let setup = Setup::new(cell.stack)
+        .await?
+        .env("FULFIL_STEP_MS", STEP.as_millis().to_string())
+        .env("DRAIN_TIMEOUT_MS", DRAIN.as_millis().to_string());
+    let setup = match cell.manager {
+        Manager::Poolwright => setup.declaring("drain_timeout", &format!("\"{DRAIN:?}\""))?,
+        Manager::Pm2 => setup.with_pools_in_the_ecosystem_file()?,
+    };
+    let fleet = Fleet::from(cell, setup, 3).await?;
+    let mut ledger = Ledger::open(&fleet.setup).await?;
+    let leaving = leaving(cell.manager);
+    let mut left = 0;
+    while left < LEFT {
+        let placed = fleet.desk.place("Espresso beans", 1, Some(TENANT)).await?;
+        ensure!(placed.status == 202, "{placed:?}");
+        left += u64::from(placed.worker == leaving);
+    }
+    fleet.scale(2).await?;
+    let recover = match cell.manager {
+        Manager::Poolwright => {
+            let said = |line: &str| line.contains("that it left are re-enqueued");
+            let line = fleet.line("that it recovers", GONE, said).await?;
+            let expected = format!("{leaving} the {LEFT} workflows that it left are re-enqueued");
+            ensure!(line.contains(&expected), "{line}");
+            fleet.setup.poolwright()?
+        }
+        Manager::Pm2 => by_hand(&fleet, leaving).await?,
+    };
+    for _ in 0..2 {
+        let again = recover.json(&["recover"]).await?;
+        ensure!(again["reenqueued"] == 0, "{again}");
+    }
+    ledger.settled_after_interruptions(SETTLED).await?;
+    ledger.no_executor_was_doubled().await?;
+    fleet.stop().await
+}
+
+/// Whom `scale` takes away.
+const fn leaving(manager: Manager) -> &'static str {
+    match manager {
+        // The lowest, whatever the ecosystem file says.
+        Manager::Pm2 => "web-0",
+        Manager::Poolwright => "web-2",
+    }
+}
+
+/// Nobody recovers under PM2 but who is asked to; and of two who are asked at once, one.
+async fn by_hand(fleet: &Fleet, leaving: &str) -> Result<Poolwright> {
+    let url = fleet.setup.server.admin_url()?;
+    let of_leaving = |name: &str| name.starts_with(&format!("{leaving}:"));
+    wait_until(
+        "the third worker is gone",
+        GONE,
+        async || match sampler::backends(&url).await {
+            Ok(all) if !all.iter().any(|one| of_leaving(&one.name)) => Seen::Yes(()),
+            other => Seen::NotYet(other),
+        },
+    )
+    .await?;
+    let recover = fleet.setup.poolwright_by_the_ecosystem_file()?;
+    let looked = recover.json(&["recover", "--dry-run"]).await?;
+    let found = &looked["stores"][0]["executors"][0];
+    ensure!(
+        found["executor_id"] == leaving && found["workflows"] == LEFT,
+        "{looked}"
+    );
+    ensure!(found["outcome"] == "expected", "the file has it: {looked}");
+    // The two that serve keep theirs, even when somebody names them.
+    let living = recover
+        .run(&["recover", "--executor", "web-1"])
+        .await?
+        .expect(1)?;
+    ensure!(
+        living.stderr.contains("web-1 lives and keeps its")
+            && living.stderr.contains("holds its id"),
+        "{living:?}"
+    );
+
+    let named = ["recover", "--executor", leaving];
+    let (one, other) = tokio::try_join!(recover.json(&named), recover.json(&named))?;
+    let mut moved = [reenqueued(&one)?, reenqueued(&other)?];
+    moved.sort_unstable();
+    ensure!(moved == [0, LEFT], "{one} {other}");
+    Ok(recover)
+}
+
+fn reenqueued(report: &Value) -> Result<u64> {
+    let count = report["reenqueued"].as_u64();
+    count.with_context(|| format!("no count: {report}"))
+}
