@@ -11,6 +11,7 @@
 //! | [`tag`] | (slot, pool) | an `application_name`, and back |
 //! | [`census`] | rows of `pg_stat_activity` | an attribution, and findings |
 //! | [`finding`] | | what `verify` found, as data |
+//! | [`hazard`] | | what `doctor` finds, as data |
 //! | [`prepare`] | a topology and what a server has | the changes that `prepare` makes |
 //! | [`handover`] | events of slots | the next actions of the supervisor |
 //! | [`channel`] | messages between supervisor and worker | JSON lines, and back |
@@ -23,6 +24,7 @@ pub mod channel;
 pub mod declare;
 pub mod finding;
 pub mod handover;
+pub mod hazard;
 pub mod picture;
 pub mod prepare;
 pub mod status;

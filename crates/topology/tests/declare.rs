@@ -1,7 +1,8 @@
 //! Every mistake at once, each at its place, none that repeats a password.
 #![expect(clippy::expect_used, reason = "a failed set-up is a failed test")]
 
-use poolwright_topology::declare::{Enforce, Mistake, Ready, Topology, declare};
+use poolwright_topology::declare::{Allowed, Doctor, Enforce, Mistake, Ready, Topology, declare};
+use poolwright_topology::hazard::Code;
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -294,4 +295,49 @@ fn enforcement_needs_somebody_who_may_create_roles_and_a_monitor_that_is_no_pool
     .join("\n");
     assert!(said.contains("without the url of [prepare]"), "{said}");
     assert!(said.contains("\"app\", which is a pool's"), "{said}");
+}
+
+#[test]
+fn what_doctor_is_told_is_read_with_a_reason_for_everything_that_is_allowed() {
+    let manifest = format!(
+        "{MANIFEST}\n[doctor]\ninit = \"src/boot.ts\"\ntenant_columns = [\"org\"]\nallow = [\n\
+         {{ code = \"PW202\", reason = \" never hot-reloaded \", path = \"src/tools\" }},\n]\n"
+    );
+    let doctor = read(&manifest, &[]).unwrap().doctor;
+    assert_eq!(doctor.init.as_deref(), Some("src/boot.ts"));
+    assert_eq!(doctor.tenant_columns, ["org"]);
+    let allowed = Allowed {
+        code: Code::LostOnReload,
+        reason: "never hot-reloaded".into(),
+        path: Some("src/tools".into()),
+    };
+    assert_eq!(doctor.allow, [allowed]);
+    assert_eq!(read(MANIFEST, &[]).unwrap().doctor, Doctor::default());
+}
+
+#[test]
+fn an_allowance_without_a_reason_or_of_no_code_is_a_mistake_with_its_place() {
+    let wrong = format!(
+        "{MANIFEST}\n[doctor]\nallow = [\n{{ code = \"PW202\" }},\n{{ code = \"PW999\", reason = \"x\" }},\n\
+         {{ reason = \"x\" }},\n{{ code = \"PW103\", reason = \" \", why = 1 }},\n]\n"
+    );
+    let found = read(&wrong, &[("PM2_INSTANCES", "three")]).unwrap_err();
+    let said: Vec<String> = found
+        .iter()
+        .map(|mistake| {
+            let line = wrong[..mistake.span.start].lines().count().max(1);
+            format!("{line}: {mistake}")
+        })
+        .collect();
+    let said = said.join("\n");
+    for part in [
+        "PM2_INSTANCES",
+        "found PW202 allowed without a reason, expected reason = ",
+        "found \"PW999\", expected a code that `doctor` prints",
+        "found an allowance without a code",
+        "the key \"why\", expected one of code, reason, path",
+        "found \" \", expected reason = ",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
 }

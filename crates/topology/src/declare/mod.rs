@@ -14,6 +14,7 @@ mod url;
 pub use ecosystem::{Ecosystem, Placed, Surroundings, ecosystem};
 pub use url::{DatabaseUrl, UrlError};
 
+use crate::hazard::Code;
 use crate::tag::{Name, SlotId, Tag};
 use crate::units::{Connections, Workers};
 use std::collections::BTreeMap;
@@ -40,6 +41,8 @@ pub struct Topology {
     pub prepare: Prepare,
     /// What Postgres itself holds the fleet to; `None` when it is not to.
     pub enforce: Option<Enforce>,
+    /// What `doctor` is told.
+    pub doctor: Doctor,
 }
 
 /// One application: identical worker processes.
@@ -153,6 +156,28 @@ pub struct Monitor {
     pub url: Option<DatabaseUrl>,
     /// The variable that holds the URL, where one was named.
     pub url_variable: Option<String>,
+}
+
+/// What `doctor` is told: what this project does on purpose, and what nobody can guess.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Doctor {
+    /// Hazards that are none here.
+    pub allow: Vec<Allowed>,
+    /// The module that launches the executor, relative to the manifest.
+    pub init: Option<String>,
+    /// The columns that say whose a row is; empty for the usual names.
+    pub tenant_columns: Vec<String>,
+}
+
+/// A hazard that is accepted, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Allowed {
+    /// Which.
+    pub code: Code,
+    /// Why, for whoever reads the manifest next.
+    pub reason: String,
+    /// The file or folder it is accepted in, relative to the manifest; everywhere without it.
+    pub path: Option<String>,
 }
 
 /// A value and the variable it may be set by, so that a worker can be given the resolved number.

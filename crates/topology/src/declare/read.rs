@@ -1,6 +1,7 @@
 //! The walk over the parsed manifest. Nothing returns early: a part that is wrong is noted and stands
 //! as `None` until the end, where a single mistake anywhere refuses the whole.
 
+mod doctor;
 mod enforce;
 
 use super::{
@@ -98,7 +99,7 @@ impl Reader<'_> {
 
     fn root(&mut self, root: &Spanned<DeTable<'_>>) -> Option<Topology> {
         let table = root.get_ref();
-        self.only(table, &["apps", "prepare", "enforce"]);
+        self.only(table, &["apps", "prepare", "enforce", "doctor"]);
         let apps = match table.get("apps") {
             None => {
                 self.mistake(0..0, "no [apps]", "at least one app, as in [apps.web]");
@@ -117,8 +118,9 @@ impl Reader<'_> {
         };
         self.distinct_listeners(&apps, table);
         let enforce = self.enforce(table);
+        let doctor = self.doctor(table);
         let apps: Option<Vec<App>> = apps.into_iter().collect();
-        let (apps, prepare, enforce) = (apps?, prepare?, enforce?);
+        let (apps, prepare, enforce, doctor) = (apps?, prepare?, enforce?, doctor?);
         if let Some(enforce) = &enforce {
             self.enforceable(table, enforce, &apps, &prepare);
         }
@@ -126,6 +128,7 @@ impl Reader<'_> {
             apps,
             prepare,
             enforce,
+            doctor,
         })
     }
 
