@@ -1,7 +1,7 @@
 //! The command line: global options, and one variant per command. Each command's arguments stand in its file.
 
 use crate::commands::{
-    logs, plan, prepare, recover, reload, restart, scale, status, stop, up, verify,
+    doctor, logs, plan, prepare, recover, reload, restart, scale, status, stop, up, verify,
 };
 use crate::exit_codes;
 use clap::{Args, Parser, Subcommand};
@@ -59,4 +59,5 @@ pub(crate) enum Command {
     Stop(stop::Stop),
     Verify(verify::Verify),
     Recover(recover::Recover),
+    Doctor(doctor::Doctor),
 }

@@ -15,6 +15,8 @@ pub(crate) enum Exit {
     Over = 3,
     /// `verify`: what Postgres shows is not what was declared.
     Violated = 4,
+    /// `doctor`: something hazardous was found that the manifest does not accept.
+    Found = 5,
 }
 
 /// For `--help`.
@@ -24,7 +26,8 @@ Exit codes:
   1  failed or refused, with the reason on standard error
   2  the manifest, the environment or the command line is wrong; nothing was opened
   3  plan, scale, up: the topology needs more connections than its servers have
-  4  verify: Postgres shows something else than what was declared";
+  4  verify: Postgres shows something else than what was declared
+  5  doctor: hazards were found";
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
@@ -34,6 +37,7 @@ impl From<Exit> for ExitCode {
             Exit::Declaration => 2,
             Exit::Over => 3,
             Exit::Violated => 4,
+            Exit::Found => 5,
         })
     }
 }

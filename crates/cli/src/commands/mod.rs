@@ -1,5 +1,6 @@
 //! One command, one file.
 
+pub(crate) mod doctor;
 pub(crate) mod exec_worker;
 pub(crate) mod logs;
 pub(crate) mod plan;
@@ -34,6 +35,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Failure> {
         Command::Stop(stop) => stop.run(&place).await,
         Command::Verify(verify) => verify.run(&place).await,
         Command::Recover(recover) => recover.run(&place).await,
+        Command::Doctor(doctor) => doctor.run(&place).await,
     }
 }
 

@@ -206,7 +206,36 @@ codes! {
     }
 }
 
+/// Where a kind of hazard shows itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Shown {
+    /// In the project's files.
+    Files,
+    /// In Postgres.
+    Server,
+    /// In a running fleet.
+    Fleet,
+}
+
 impl Code {
+    /// Where it shows itself.
+    #[must_use]
+    pub const fn shown(self) -> Shown {
+        match self {
+            Self::RoleBypassesRls
+            | Self::RoleOwnsTables
+            | Self::TenantTableOpen
+            | Self::OverServer
+            | Self::NeedsReserved
+            | Self::NothingReserved
+            | Self::LimitBelowPlan
+            | Self::ListenCut
+            | Self::OrphansUnnoticed => Shown::Server,
+            Self::PoolStarved | Self::ForeignRole => Shown::Fleet,
+            _ => Shown::Files,
+        }
+    }
+
     /// As in `PW101`.
     #[must_use]
     pub const fn id(self) -> &'static str {

@@ -6,7 +6,7 @@
 
 mod code;
 
-pub use code::Code;
+pub use code::{Code, Shown};
 
 use crate::finding::Severity;
 use serde::ser::SerializeStruct;

@@ -54,7 +54,7 @@ impl Reader<'_> {
             }
             Some(code) => self.parsed(
                 code,
-                "a code that `doctor` prints, as in \"PW202\" (docs/doctor.md has them all)",
+                "a code that `doctor` prints, as in \"PW201\" (docs/doctor.md has them all)",
                 Code::parse,
             ),
         };

@@ -1,0 +1,3 @@
+const { DBOS } = require('@dbos-inc/dbos-sdk');
+let launching;
+exports.start = () => (launching ??= DBOS.launch());

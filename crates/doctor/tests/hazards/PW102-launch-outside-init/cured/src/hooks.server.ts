@@ -1,0 +1,5 @@
+import { ensureDbosLaunched } from '$lib/../server/dbos/init';
+
+export const init = async () => {
+	await ensureDbosLaunched();
+};

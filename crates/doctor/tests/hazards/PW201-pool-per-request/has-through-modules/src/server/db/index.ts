@@ -1,0 +1,1 @@
+export { open as openPool } from './pool.js';

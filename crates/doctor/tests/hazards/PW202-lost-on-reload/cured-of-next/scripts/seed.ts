@@ -1,0 +1,5 @@
+import { Pool } from 'pg';
+
+const pool = new Pool({ connectionTimeoutMillis: 1000 });
+await pool.query('SELECT 1');
+await pool.end();

@@ -1,0 +1,8 @@
+use sqlx::postgres::PgPoolOptions;
+use std::time::Duration;
+
+pub fn options() -> PgPoolOptions {
+    PgPoolOptions::new()
+        .max_connections(3)
+        .acquire_timeout(Duration::MAX) // ← here
+}

@@ -1,0 +1,8 @@
+import { DBOS } from '@dbos-inc/dbos-sdk';
+import { Pool } from 'pg';
+
+const pool = new Pool({ max: 5, connectionTimeoutMillis: 30_000 });
+pool.on('error', () => {});
+
+DBOS.setConfig({ name: 'shop', runMigrations: false, systemDatabasePool: pool });
+await DBOS.launch();

@@ -1,0 +1,11 @@
+import { DBOS } from '@dbos-inc/dbos-sdk';
+
+DBOS.setConfig({ name: 'shop', runMigrations: false, systemDatabasePoolSize: 20 });
+
+export class Orders {
+	@DBOS.workflow()
+	static async watch(id: string): Promise<void> {
+		const handle = DBOS.retrieveWorkflow(id);
+		await handle.getStatus();
+	}
+}

@@ -1,0 +1,7 @@
+module.exports = [
+	{ // ← here
+		name: 'web',
+		script: 'server.js',
+		instances: 3
+	}
+];
