@@ -5,7 +5,7 @@ use crate::commands::up::control_name;
 use crate::failure::Failure;
 use crate::servers::{self, Control};
 use async_trait::async_trait;
-use poolwright_observe::prepare::Preparation;
+use poolwright_observe::prepare::{Limits, Preparation};
 use poolwright_supervisor::{Backends, NotAdmitted, Unreachable};
 use poolwright_topology::budget::{Plan, database_of, role_of};
 use poolwright_topology::census::Backend;
@@ -73,6 +73,17 @@ impl FromPostgres {
     /// connection with it.
     pub(crate) async fn seen(&self) -> Result<Vec<Backend>, String> {
         self.sample().await.map_err(|failure| failure.in_words())
+    }
+
+    /// The topology with as many workers.
+    fn with(&self, workers: &BTreeMap<Name, u32>) -> Topology {
+        let mut topology = self.topology.clone();
+        for (name, count) in workers {
+            if let Some(app) = topology.apps.iter_mut().find(|app| app.name == *name) {
+                app.instances.value = Workers(*count);
+            }
+        }
+        topology
     }
 
     async fn sample(&self) -> Result<Vec<Backend>, Failure> {
@@ -165,35 +176,41 @@ impl Backends for FromPostgres {
     }
 
     async fn admit(&self, workers: &BTreeMap<Name, u32>) -> Result<(), NotAdmitted> {
-        let mut topology = self.topology.clone();
-        for (name, count) in workers {
-            if let Some(app) = topology.apps.iter_mut().find(|app| app.name == *name) {
-                app.instances.value = Workers(*count);
-            }
-        }
+        let topology = self.with(workers);
         let mut lent = self.lent().await.map_err(unreachable)?;
         let plan = lent.control.plan(&topology).await.map_err(unreachable)?;
         lent.give_back();
         if !plan.fits {
             return Err(NotAdmitted::DoesNotFit(does_not_fit(workers, &plan)));
         }
-        Ok(raise(&topology).await.map_err(unreachable)?)
+        // Before the new workers start: a limit that came late would refuse their connections.
+        Ok(set_limits(&topology, Limits::Raised)
+            .await
+            .map_err(unreachable)?)
+    }
+
+    async fn relinquish(&self, workers: &BTreeMap<Name, u32>) -> Result<(), Unreachable> {
+        // Lowering evicts nobody, so it comes when those that were to leave have left.
+        let lowered = set_limits(&self.with(workers), Limits::Lowered).await;
+        lowered.map_err(unreachable)
     }
 }
 
-/// Raises the roles' limits to what a larger fleet needs, before its new workers start: a limit that came late
-/// would refuse their connections. Over a connection of the administrator's that ends with it; the control
-/// connection's role may change no other.
-async fn raise(topology: &Topology) -> Result<(), Failure> {
+/// Moves the roles' limits to what the fleet has become, in one direction. Over a connection of the administrator's that ends
+/// with it; the control connection's role may change no other.
+async fn set_limits(topology: &Topology, limits: Limits) -> Result<(), Failure> {
     if topology.enforce.is_none() {
         return Ok(());
     }
     for (server, admin) in servers::administrators(topology) {
-        let failed = || Failure::source(format!("raising the roles' limits on {server}"));
+        let failed = || Failure::source(format!("{} on {server}", limits.doing()));
         let mut preparation = Preparation::begin(&admin, &mut |_| {})
             .await
             .map_err(failed())?;
-        preparation.raise(topology).await.map_err(failed())?;
+        preparation
+            .set_limits(topology, limits)
+            .await
+            .map_err(failed())?;
         preparation.release().await.map_err(failed())?;
     }
     Ok(())

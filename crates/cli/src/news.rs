@@ -73,6 +73,10 @@ pub(crate) fn of(event: &Event) -> Vec<News<'_>> {
             )),
         },
         Event::Removed { slot: of } => slot(of, "left, and its connections are gone".into()),
+        Event::NotRelinquished { reason } => fleet(format!(
+            "{} {reason}",
+            paint(style::WARN, "the roles' limits stay as high as before:")
+        )),
         Event::Unreachable { reason } => fleet(format!(
             "{} {reason}; nothing is launched until it answers",
             paint(style::BAD, "Postgres does not answer:")

@@ -46,6 +46,26 @@ pub struct Preparation {
     connection: PgConnection,
 }
 
+/// Which of the roles' limits are moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limits {
+    /// Those that are too low: before a fleet grows.
+    Raised,
+    /// Those that are higher than need be: after it has shrunk. None below the sessions that there are.
+    Lowered,
+}
+
+impl Limits {
+    /// What is being done, for errors.
+    #[must_use]
+    pub const fn doing(self) -> &'static str {
+        match self {
+            Self::Raised => "raising the roles' limits",
+            Self::Lowered => "lowering the roles' limits",
+        }
+    }
+}
+
 impl Preparation {
     /// Takes the lock of the server that `admin` reaches, waiting for another host's preparation to end.
     ///
@@ -97,15 +117,20 @@ impl Preparation {
         prepare::plan(topology, &self.admin.server(), &found).map_err(Error::Budget)
     }
 
-    /// Raises the limits of roles to what this topology needs, and changes nothing else. Cancel safe: each limit is
-    /// raised or not.
+    /// Moves the limits of roles to what this topology needs, in one direction, and changes nothing else. Cancel safe: each
+    /// limit is moved or not.
     ///
     /// # Errors
-    /// [`Error`], the first; limits that were raised before stay.
-    pub async fn raise(&mut self, topology: &Topology) -> Result<(), Error> {
+    /// [`Error`], the first; limits that were moved before stay.
+    pub async fn set_limits(&mut self, topology: &Topology, limits: Limits) -> Result<(), Error> {
         let found = found::read(&mut self.connection, &self.admin, topology).await?;
         let planned = prepare::plan(topology, &self.admin.server(), &found);
-        for change in planned.map_err(Error::Budget)?.raised() {
+        let planned = planned.map_err(Error::Budget)?;
+        let changes = match limits {
+            Limits::Raised => planned.raised(),
+            Limits::Lowered => planned.lowered(),
+        };
+        for change in changes {
             for statement in statement::of(&change, "") {
                 self.execute(statement, statement::doing(&change)).await?;
             }

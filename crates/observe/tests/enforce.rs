@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use poolwright_embedded::{Options, Server};
 use poolwright_observe::connect::connect;
-use poolwright_observe::prepare::{Passwords, Preparation, Step};
+use poolwright_observe::prepare::{Limits, Passwords, Preparation, Step};
 use poolwright_testkit::wait::Seen;
 use poolwright_testkit::{TestServer, wait_until};
 use poolwright_topology::declare::{DatabaseUrl, Topology, declare};
@@ -559,13 +559,19 @@ async fn a_role_without_a_password_anywhere_is_refused_by_name() -> Result<()> {
 }
 
 #[tokio::test]
-async fn raising_changes_limits_upwards_and_nothing_else() -> Result<()> {
+async fn limits_follow_the_fleet_each_in_its_turn_and_nothing_else_changes() -> Result<()> {
     let server = TestServer::start().await?;
     let place = Place::on(&server)?;
     place.enforce(&place.topology(3)?).await?;
-    for (workers, limit) in [(5, 15), (2, 15)] {
+    for (workers, limits, limit) in [
+        (5, Limits::Raised, 15),
+        (2, Limits::Raised, 15),
+        (6, Limits::Lowered, 15),
+        (2, Limits::Lowered, 6),
+    ] {
         let mut preparation = place.begin().await?;
-        preparation.raise(&place.topology(workers)?).await?;
+        let topology = place.topology(workers)?;
+        preparation.set_limits(&topology, limits).await?;
         preparation.release().await?;
         assert_eq!(place.limit("desk_app").await?, limit);
         assert_eq!(place.limit("desk_dbos").await?, limit);

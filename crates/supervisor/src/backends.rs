@@ -42,6 +42,15 @@ pub trait Backends: Debug + Send + Sync {
     /// # Errors
     /// [`NotAdmitted`].
     async fn admit(&self, workers: &BTreeMap<Name, u32>) -> Result<(), NotAdmitted>;
+
+    /// The fleet has come down to this many workers of each app, and the backends of those that left are gone: what
+    /// [`Backends::admit`] has made room for beyond that is not needed any more. Never called while `admit` is, and not after a
+    /// later scaling was asked for. Need not be cancel safe.
+    ///
+    /// # Errors
+    /// [`Unreachable`] when it could not be given back. The fleet goes on; it is tried again when it comes down the next
+    /// time.
+    async fn relinquish(&self, workers: &BTreeMap<Name, u32>) -> Result<(), Unreachable>;
 }
 
 /// Why Postgres could not be asked, in words and without a password.
@@ -78,6 +87,10 @@ impl Backends for NoBackends {
     }
 
     async fn admit(&self, _workers: &BTreeMap<Name, u32>) -> Result<(), NotAdmitted> {
+        Ok(())
+    }
+
+    async fn relinquish(&self, _workers: &BTreeMap<Name, u32>) -> Result<(), Unreachable> {
         Ok(())
     }
 }

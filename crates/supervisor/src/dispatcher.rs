@@ -1,7 +1,7 @@
 //! The loop: many sources become one input, the handover decides, the loop enacts.
 
 use crate::attendant::{Ears, Told, Worker};
-use crate::backends::{Answered, Backends, Inquiries, NotAdmitted};
+use crate::backends::{Answered, Backends, Inquiries, NotAdmitted, Unreachable};
 use crate::control::{
     self, Answers, AppStatus, Asked, ControlSocket, FleetStatus, Inquirer, Request, Response, Step,
     Views,
@@ -25,9 +25,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -158,6 +159,12 @@ impl Supervisor {
                 Some(Ok(admission)) = dispatcher.admissions.join_next() => {
                     dispatcher.admitted(admission).await;
                 }
+                Some(Ok(error)) = dispatcher.relinquishing.join_next() => {
+                    if let Some(error) = error {
+                        let reason = error.to_string();
+                        dispatcher.outbox_unless_full(Event::NotRelinquished { reason });
+                    }
+                }
                 name = signals.next() => dispatcher.signalled(name).await,
                 Some(asked) = asked.recv() => dispatcher.asked(asked).await,
                 Ok((stream, _)) = control.listener().accept() => {
@@ -200,6 +207,11 @@ struct Dispatcher {
     /// The scaling that waits for the budget's word: one at a time, so that no two are promised the same
     /// connections.
     admissions: JoinSet<Admission>,
+    /// What the fleet gives back when it has come down. Whoever asks the budget holds the lock meanwhile.
+    relinquishing: JoinSet<Option<Unreachable>>,
+    budget: Arc<Mutex<()>>,
+    /// How many scalings were asked for: what is given back is what nobody has asked for since.
+    scalings: Arc<AtomicU64>,
     /// What the caller is to know and has had no room for.
     outbox: VecDeque<Event>,
     signals_seen: u32,
@@ -248,6 +260,9 @@ impl Dispatcher {
             requests: Requests::default(),
             inquiries,
             admissions: JoinSet::new(),
+            relinquishing: JoinSet::new(),
+            budget: Arc::default(),
+            scalings: Arc::default(),
             outbox: VecDeque::new(),
             signals_seen: 0,
             generation: 1,
@@ -363,6 +378,7 @@ impl Dispatcher {
                 self.roster.remove(&slot);
                 self.remaining.remove(&slot);
                 self.outbox.push_back(Event::Removed { slot });
+                self.relinquish();
             }
             Action::Roll(news) => {
                 let words = match &news {
@@ -630,7 +646,10 @@ impl Dispatcher {
         let present = workers.insert(app.clone(), instances);
         let grows = present.is_none_or(|present| instances > present);
         let backends = self.inquiries.backends();
+        self.scalings.fetch_add(1, Ordering::Relaxed);
+        let budget = Arc::clone(&self.budget);
         self.admissions.spawn(async move {
+            let _asking = budget.lock().await;
             // Fewer always fit, also where the servers have become too small for what there is.
             let verdict = match grows {
                 true => backends.admit(&workers).await,
@@ -642,6 +661,24 @@ impl Dispatcher {
                 answers,
                 verdict,
             }
+        });
+    }
+
+    /// Gives back what a larger fleet was admitted with, once nobody is on the way out or in.
+    fn relinquish(&mut self) {
+        if !self.admissions.is_empty() || self.fleet.slots().any(|view| view.leaving) {
+            return;
+        }
+        let workers = self.workers();
+        let backends = self.inquiries.backends();
+        let (budget, scalings) = (Arc::clone(&self.budget), Arc::clone(&self.scalings));
+        let asked = scalings.load(Ordering::Relaxed);
+        self.relinquishing.spawn(async move {
+            let _asking = budget.lock().await;
+            if scalings.load(Ordering::Relaxed) != asked {
+                return None;
+            }
+            backends.relinquish(&workers).await.err()
         });
     }
 
@@ -669,9 +706,12 @@ impl Dispatcher {
             Ok(()) => {}
             Err(NotAdmitted::DoesNotFit(reason)) => {
                 answers.send(Response::DoesNotFit { reason }).ok();
-                return;
+                return self.relinquish();
             }
-            Err(NotAdmitted::Unreachable(error)) => return refuse(&answers, error.to_string()),
+            Err(NotAdmitted::Unreachable(error)) => {
+                refuse(&answers, error.to_string());
+                return self.relinquish();
+            }
         }
         let Some(spec) = self.spec.apps.iter_mut().find(|spec| spec.name == app) else {
             return;
@@ -687,7 +727,8 @@ impl Dispatcher {
             if let Some(spec) = self.spec.apps.iter_mut().find(|spec| spec.name == app) {
                 spec.instances = before;
             }
-            return refuse(&answers, refusal.to_string());
+            refuse(&answers, refusal.to_string());
+            return self.relinquish();
         }
         self.requests.scale(answers, app, instances, before);
         self.requests.look_at(&self.fleet);

@@ -113,6 +113,11 @@ pub enum Event {
         /// The slot.
         slot: SlotId,
     },
+    /// What a larger fleet was given could not be taken back after it had come down.
+    NotRelinquished {
+        /// Why, in words.
+        reason: String,
+    },
     /// Postgres does not answer, so no slot whose process is gone is launched again. Told once, until
     /// [`Event::Reachable`].
     Unreachable {

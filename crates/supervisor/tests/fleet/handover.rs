@@ -332,6 +332,9 @@ async fn scaling_adds_slots_above_and_takes_the_highest_away() {
     assert_eq!(names(client.status().await.unwrap()), serving(4));
     assert_eq!(client.scale(app.clone(), 1).await.unwrap(), None);
     assert_eq!(names(client.status().await.unwrap()), serving(1));
+    // Only when all three had left, though one left after the other.
+    let given_back = postgres.given_back().await;
+    assert!(given_back.iter().all(|left| *left == 1), "{given_back:?}");
     let refused = client.scale(app, 5).await.unwrap_err();
     assert!(matches!(refused, ClientError::DoesNotFit { reason } if reason == "5 do not fit"));
     let mut removed = BTreeSet::new();

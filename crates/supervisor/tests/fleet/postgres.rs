@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 pub(crate) struct Shown {
     state: Mutex<State>,
     asked: Notify,
+    relinquished: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -20,6 +21,7 @@ struct State {
     silent: bool,
     most: Option<u32>,
     censuses: usize,
+    relinquished: Vec<u32>,
 }
 
 impl Shown {
@@ -41,6 +43,12 @@ impl Shown {
     /// The budget allows no more workers than this.
     pub(crate) fn allow(&self, most: u32) {
         self.state.lock().unwrap().most = Some(most);
+    }
+
+    /// Until the fleet has given something back, and to how many workers it came down each time.
+    pub(crate) async fn given_back(&self) -> Vec<u32> {
+        self.relinquished.notified().await;
+        self.state.lock().unwrap().relinquished.clone()
     }
 
     /// How often it has been asked.
@@ -84,5 +92,12 @@ impl Backends for Shown {
             }
             _ => Ok(()),
         }
+    }
+
+    async fn relinquish(&self, workers: &BTreeMap<Name, u32>) -> Result<(), Unreachable> {
+        let left: u32 = workers.values().sum();
+        self.state.lock().unwrap().relinquished.push(left);
+        self.relinquished.notify_one();
+        Ok(())
     }
 }
