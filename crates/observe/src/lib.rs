@@ -6,5 +6,6 @@
 pub mod census;
 pub mod clients;
 pub mod connect;
+pub mod facts;
 pub mod limits;
 pub mod prepare;

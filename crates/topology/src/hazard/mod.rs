@@ -5,6 +5,7 @@
 //! looks for them in files, in Postgres or in a running fleet, judges nothing that is not a function here.
 
 mod code;
+pub mod live;
 
 pub use code::{Code, Shown};
 
