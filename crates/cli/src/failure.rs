@@ -80,6 +80,22 @@ impl Failure {
         }
     }
 
+    /// What went wrong, in one line.
+    pub(crate) fn words(&self) -> String {
+        match self {
+            Self::Declaration { mistakes, .. } => {
+                let mistakes = mistakes.iter().map(ToString::to_string);
+                mistakes.collect::<Vec<_>>().join("; ")
+            }
+            Self::Ecosystem { mistakes, .. } => {
+                let mistakes = mistakes.iter().map(ToString::to_string);
+                mistakes.collect::<Vec<_>>().join("; ")
+            }
+            Self::Said { message, .. } => message.clone(),
+            Self::Source { doing, source } => format!("{doing}: {source}"),
+        }
+    }
+
     /// Prints it to standard error and says how to exit.
     pub(crate) fn report(&self) -> Exit {
         match self {

@@ -6,15 +6,16 @@ use crate::manifest::Declared;
 use crate::passwords::PasswordFile;
 use poolwright_embedded::{Options, Server};
 use poolwright_observe::clients::Clients;
-use poolwright_observe::{census, connect, limits};
+use poolwright_observe::{census, connect, facts, limits};
 use poolwright_topology::budget::{self, Plan, ServerLimits, server_of};
 use poolwright_topology::census::{Backend, Census, Owner};
 use poolwright_topology::declare::{DatabaseUrl, Topology};
+use poolwright_topology::hazard::live::PoolFacts;
 use poolwright_topology::units::Connections;
 use sqlx::postgres::PgConnection;
 use std::collections::BTreeMap;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Starts an embedded server when no pool has a URL, and fills in the URLs. `None` when all have one.
 ///
@@ -39,11 +40,20 @@ pub(crate) async fn embed_if_needed(declared: &mut Declared) -> Result<Option<Se
         )));
     }
     let folder = declared.located.state_dir.join("postgres");
-    let server = Server::start(Options::development(folder))
+    let server = Server::start(options(folder))
         .await
         .map_err(Failure::source("starting the embedded Postgres server"))?;
     fill_in(&mut declared.topology, &server)?;
     Ok(Some(server))
+}
+
+/// A worker that is killed leaves no session behind that works on for nobody; only Linux lets Postgres see that.
+fn options(folder: PathBuf) -> Options {
+    let options = Options::development(folder);
+    match cfg!(target_os = "linux") {
+        true => options.setting("client_connection_check_interval", "1s"),
+        false => options,
+    }
 }
 
 /// Every role gets the server's own password: the server is private to this user, and listens on the loopback only.
@@ -69,7 +79,7 @@ fn fill_in(topology: &mut Topology, server: &Server) -> Result<(), Failure> {
 
 /// Leaves the URLs of an embedded server where `plan` and `verify` find them; removed when dropped.
 #[derive(Debug)]
-pub(crate) struct EmbeddedFile(std::path::PathBuf);
+pub(crate) struct EmbeddedFile(PathBuf);
 
 impl EmbeddedFile {
     pub(crate) fn write(state_dir: &Path, topology: &Topology) -> Result<Self, Failure> {
@@ -259,6 +269,20 @@ impl Control {
         }
         budget::plan(topology, &|server| found.get(server).cloned())
             .map_err(Failure::source("summing up the plan"))
+    }
+
+    /// What the servers show of the pools, as far as it can be hazardous.
+    pub(crate) async fn facts(&mut self, topology: &Topology) -> Result<Vec<PoolFacts>, Failure> {
+        let mut all = Vec::new();
+        let urls = administrators(topology);
+        for (server, Link { connection, .. }) in &mut self.by_server {
+            let Some(url) = urls.get(server) else {
+                continue;
+            };
+            let facts = facts::facts(connection, url, topology).await;
+            all.extend(facts.map_err(Failure::source(format!("asking {server}")))?);
+        }
+        Ok(all)
     }
 
     /// One sample of every server, as one list, with the clients' processes where they run on this host.

@@ -89,7 +89,10 @@ fn what_the_manifest_allows_with_a_reason_is_no_finding() {
 no hazards in 2 files, 1 allowed by the manifest
 
 "#]])
-        .stderr_eq(str![]);
+        .stderr_eq(str![[r#"
+note: Postgres was not asked: no url of [apps.web.pools.orm]
+
+"#]]);
 }
 
 #[test]
@@ -97,7 +100,7 @@ fn an_allowance_for_another_folder_allows_nothing_and_is_noted() {
     let folder = project();
     let allow = "\n[doctor]\nallow = [{ code = \"PW201\", path = \"src/tools\", reason = \"once a night\" }]\n";
     write(&folder, "poolwright.toml", &format!("{MANIFEST}{allow}"));
-    doctor(folder.path(), &[])
+    doctor(folder.path(), &["--static"])
         .assert()
         .code(5)
         .stdout_eq(file!["golden/doctor.txt"])

@@ -146,12 +146,11 @@ async fn what_is_made_hazardous_is_found_and_what_is_cured_is_silent() -> Result
             ("{dbos}", "desk_dbos"),
             ("{desk_dbos}", "desk_dbos"),
         ];
-        let named = names
+        names
             .into_iter()
             .fold(text.to_owned(), |text, (mark, name)| {
                 text.replace(mark, &format!("\"{}\"", server.name(name)))
-            });
-        named
+            })
     };
     let mut connection = server.connect("desk").await?;
     for role in ["{app}", "{dbos}"] {

@@ -1,5 +1,7 @@
 //! `poolwright doctor`: the mistakes that break a topology, before they run.
 
+mod live;
+
 use crate::cli::Place;
 use crate::commands;
 use crate::ecosystem;
@@ -19,23 +21,29 @@ use std::path::{Path, PathBuf};
 
 /// Find the mistakes that break a topology before they run
 ///
-/// Reads the project: TypeScript, JavaScript and Rust sources, lock files, .env, ecosystem files and manifests. Every hazard
-/// has a place, a reason, a cure and a code, under which a manifest may accept it, with a reason:
+/// Reads the project: TypeScript, JavaScript and Rust sources, lock files, .env, ecosystem files and manifests. Where the
+/// manifest's URLs are set, asks Postgres too: what the roles may, what tables are open to every tenant, what is left for the
+/// fleet; and a running fleet. Every hazard has a place, a reason, a cure and a code, under which a manifest may accept it,
+/// with a reason:
 ///
 ///   [doctor]
 ///   allow = [{ code = "PW202", path = "src/tools", reason = "run by hand, never hot-reloaded" }]
 ///
-/// Exits with 5 when something is found that is not accepted.
+/// Exits with 5 when something is found that is not accepted, with 1 when nothing is found and somebody did not answer.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   poolwright doctor                        the project of the manifest, or this folder
   poolwright doctor packages/web           another folder
+  poolwright doctor --static               in a review: the files alone
   poolwright doctor --json | jq .findings  for a program")]
 pub(crate) struct Doctor {
     /// The project's folder [default: the manifest's, or this one]
     #[arg(value_name = "PATH")]
     path: Option<PathBuf>,
+    /// Read the files only: ask neither Postgres nor a running fleet
+    #[arg(long = "static")]
+    asks_nobody: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -43,8 +51,16 @@ pub(crate) struct Doctor {
 
 impl Doctor {
     pub(crate) async fn run(&self, place: &Place) -> Result<Exit, Failure> {
-        let examined = examined(&self.root(place)?, place)?;
+        let mut examined = examined(&self.root(place)?, place)?;
         let root = examined.root().to_path_buf();
+        let mut silent = false;
+        if !self.asks_nobody
+            && let Some(located) = self.manifest(place)
+        {
+            let asked = live::ask(located, &examined).await;
+            silent = asked.silent;
+            examined.add(asked.hazards, asked.notes);
+        }
         let report = examined.report();
         if self.json {
             commands::print_json(&report)?;
@@ -54,11 +70,20 @@ impl Doctor {
             }
             anstream::print!("{}", render(&root, &report));
         }
-        Ok(if report.findings.is_empty() {
-            Exit::Success
-        } else {
-            Exit::Found
+        Ok(match (report.findings.is_empty(), silent) {
+            (false, _) => Exit::Found,
+            (true, true) => Exit::Failure,
+            (true, false) => Exit::Success,
         })
+    }
+
+    /// The manifest whose servers and whose fleet are asked.
+    fn manifest(&self, place: &Place) -> Option<manifest::Located> {
+        let mut place = place.clone();
+        if place.file.is_none() {
+            place.file.clone_from(&self.path);
+        }
+        manifest::locate(&place).ok()
     }
 
     /// Where to look: what is asked for, else the manifest's folder, else here.

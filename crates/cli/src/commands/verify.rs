@@ -72,7 +72,7 @@ impl Verify {
 /// What `scale` said last is what is declared, until the fleet stops. Without a supervisor to be asked, or with one that
 /// does not talk to this user, it is the manifest's number. Answers with the slots that serve and report no pool: their
 /// program opens connections when it likes.
-async fn as_running(declared: &mut Declared) -> Vec<SlotId> {
+pub(crate) async fn as_running(declared: &mut Declared) -> Vec<SlotId> {
     let Ok(mut fleet) = Client::connect(&declared.located.state_dir).await else {
         return Vec::new();
     };

@@ -3,8 +3,7 @@
 use super::Code;
 use crate::budget::{CapOn, Plan, ServerPlan, database_of, role_of, server_of};
 use crate::declare::{App, Pool, Topology};
-use crate::finding::Kind;
-use crate::picture::Picture;
+use crate::finding::{Finding, Kind};
 use crate::tag::Name;
 use crate::units::Connections;
 
@@ -88,10 +87,10 @@ pub fn of_servers(topology: &Topology, plan: &Plan, facts: &[PoolFacts]) -> Vec<
     found
 }
 
-/// What a running fleet shows.
+/// What was found in a running fleet, as far as it is hazardous by itself: the rest is `verify`'s.
 #[must_use]
-pub fn of_fleet(picture: &Picture) -> Vec<Live> {
-    let hazards = picture.findings.iter().filter_map(|finding| {
+pub fn of_findings(findings: &[Finding]) -> Vec<Live> {
+    let hazards = findings.iter().filter_map(|finding| {
         let code = match finding.kind {
             Kind::ForeignRole => Code::ForeignRole,
             _ => return None,
