@@ -1,5 +1,6 @@
 //! What the last words of a worker that failed are known to mean, and what to do about it.
 
+use poolwright_supervisor::who_listens;
 use poolwright_topology::declare::{App, Ready, Topology};
 use poolwright_topology::tag::SlotId;
 
@@ -31,8 +32,8 @@ fn of_address(app: &App) -> String {
              (reusePort: true in Node) or take LISTEN_FDS (ready = \"accepting\"), or {node}"
         ),
         (Ready::Listening, Some(address)) => format!(
-            "another process listens there; `ss -ltnp 'sport = :{}'` says which",
-            address.port()
+            "another process listens there; `{}` says which",
+            who_listens(address.port())
         ),
         (_, None) => format!("another process has what {name} binds"),
         (_, Some(_)) => format!(

@@ -6,9 +6,8 @@
 
 use crate::failure::Failure;
 use poolwright_topology::declare::{DatabaseUrl, Topology};
-use rustix::rand::{GetRandomFlags, getrandom};
 use std::fs;
-use std::io::{ErrorKind, Write};
+use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -17,6 +16,22 @@ pub(crate) const VARIABLE: &str = "PGPASSFILE";
 
 /// The random bytes of a password; twice as many letters.
 const BYTES: usize = 24;
+
+/// Fills with what the kernel has of randomness, or fails.
+#[cfg(target_os = "linux")]
+fn fill(random: &mut [u8]) -> io::Result<()> {
+    // Up to 256 bytes come whole.
+    match rustix::rand::getrandom(&mut *random, rustix::rand::GetRandomFlags::empty())? {
+        filled if filled == random.len() => Ok(()),
+        _ => Err(ErrorKind::UnexpectedEof.into()),
+    }
+}
+
+/// macOS has it in a file; `getentropy` would save the opening.
+#[cfg(not(target_os = "linux"))]
+fn fill(random: &mut [u8]) -> io::Result<()> {
+    io::Read::read_exact(&mut fs::File::open("/dev/urandom")?, random)
+}
 
 /// The passwords of a file that exists or will.
 pub(crate) struct PasswordFile {
@@ -81,13 +96,7 @@ impl PasswordFile {
     /// they give its server.
     pub(crate) fn generate(&mut self, urls: &[DatabaseUrl]) -> Result<String, Failure> {
         let mut random = [0_u8; BYTES];
-        let filled = getrandom(&mut random, GetRandomFlags::empty())
-            .map_err(Failure::source("making a password"))?;
-        if filled < BYTES {
-            return Err(Failure::said(
-                "the system had too little randomness for a password",
-            ));
-        }
+        fill(&mut random).map_err(Failure::source("making a password"))?;
         let password: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
         for url in urls {
             let (host, user) = (escaped(&url.host()), escaped(&url.user()));
@@ -102,7 +111,7 @@ impl PasswordFile {
     }
 
     /// Beside it first: a half-written file would be half of the passwords.
-    fn write(&self) -> std::io::Result<()> {
+    fn write(&self) -> io::Result<()> {
         if let Some(folder) = self.path.parent() {
             fs::DirBuilder::new()
                 .recursive(true)

@@ -28,11 +28,21 @@ pub(crate) fn read(data: &Path) -> Option<Postmaster> {
 
 /// The server that lives in this directory now: a file that a crash left behind does not count,
 /// nor does another process that got its pid. A postmaster's working directory is its data
-/// directory.
+/// directory. (Without `/proc`, on macOS, any process with the pid is taken for it: what it answers on the port decides.)
 pub(crate) fn living(data: &Path) -> Option<Postmaster> {
     let postmaster = read(data)?;
-    let directory = std::fs::read_link(format!("/proc/{}/cwd", postmaster.pid)).ok()?;
-    (directory == data.canonicalize().ok()?).then_some(postmaster)
+    works_in(postmaster.pid, data)?.then_some(postmaster)
+}
+
+#[cfg(target_os = "linux")]
+fn works_in(process: Pid, data: &Path) -> Option<bool> {
+    let directory = std::fs::read_link(format!("/proc/{process}/cwd")).ok()?;
+    Some(directory == data.canonicalize().ok()?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn works_in(process: Pid, _data: &Path) -> Option<bool> {
+    Some(rustix::process::test_kill_process(process).is_ok())
 }
 
 /// Lines: pid, data directory, start time, port, socket directory, listen address, shared memory

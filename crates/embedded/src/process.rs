@@ -1,22 +1,23 @@
 //! The server's process, and the thread that it hangs on.
 
-use std::os::fd::OwnedFd;
 use std::process::{Command, ExitStatus};
 use std::sync::{Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, Signal};
 use tokio::sync::{oneshot, watch};
 
 /// A running child.
 ///
 /// The parent-death signal follows the thread that spawned, not the process: so each child has a
 /// thread of its own, which spawns it, waits for it and ends with it. Signals go through a pidfd
-/// that is opened before anybody waits, so that they can never hit a stranger who got the pid.
+/// that is opened before anybody waits, so that they can never hit a stranger who got the pid. (macOS has neither: there
+/// a server outlives a killed parent, and a signal goes to the pid unless its end is known.)
 #[derive(Debug)]
 pub(crate) struct Process {
     pid: Pid,
-    handle: OwnedFd,
+    #[cfg(target_os = "linux")]
+    handle: std::os::fd::OwnedFd,
     exit: watch::Receiver<Option<ExitStatus>>,
     /// For those who cannot await: closes with the child's end.
     ended: Mutex<mpsc::Receiver<()>>,
@@ -43,10 +44,23 @@ impl Process {
 
     /// Sends a signal; a process that has ended already is no error.
     pub(crate) fn signal(&self, signal: Signal) {
-        if let Err(error) = pidfd_send_signal(&self.handle, signal)
+        if let Err(error) = self.send(signal)
             && error != rustix::io::Errno::SRCH
         {
             tracing::warn!(pid = %self.pid, %error, "cannot signal postgres");
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    fn send(&self, signal: Signal) -> rustix::io::Result<()> {
+        rustix::process::pidfd_send_signal(&self.handle, signal)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn send(&self, signal: Signal) -> rustix::io::Result<()> {
+        match self.exit_status() {
+            None => rustix::process::kill_process(self.pid, signal),
+            Some(_) => Ok(()),
         }
     }
 
@@ -82,7 +96,8 @@ fn live(mut command: Command, report: oneshot::Sender<std::io::Result<Process>>)
         }
     };
     let pid = Pid::from_child(&child);
-    let handle = match pidfd_open(pid, PidfdFlags::empty()) {
+    #[cfg(target_os = "linux")]
+    let handle = match rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()) {
         Ok(handle) => handle,
         Err(error) => {
             // Unreaped so far, so the pid is still this child's.
@@ -96,6 +111,7 @@ fn live(mut command: Command, report: oneshot::Sender<std::io::Result<Process>>)
     let (ending, ended) = mpsc::channel();
     let process = Process {
         pid,
+        #[cfg(target_os = "linux")]
         handle,
         exit,
         ended: Mutex::new(ended),

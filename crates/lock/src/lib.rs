@@ -10,8 +10,10 @@
 //! speaks this without a native module.
 //!
 //! What follows: the lock holds across users, and within one network namespace. Containers with networks of
-//! their own do not meet, as they would not with files; those of one pod do. Where abstract names are
-//! missing (macOS) a locked file would have to take its place.
+//! their own do not meet, as they would not with files; those of one pod do.
+//!
+//! Where abstract names are missing (macOS) a locked file takes their place (`file`), in a directory of which there is one
+//! there; whoever waits looks again instead of being told. Node has no `flock`: the Node stack holds no lock there.
 //!
 //! The name ([`LockName`]) has the id *and* where the executor's work lives, so that two fleets on
 //! different databases share nothing but their ids.
@@ -21,9 +23,13 @@
 //! Nothing here is asynchronous: the lock is taken once in a process's life, in the supervisor's shim before
 //! there is a runtime, and waited for on a thread of its own elsewhere.
 
+#[cfg(any(not(target_os = "linux"), test))]
+mod file;
 mod holder;
 mod lock;
 mod name;
+#[cfg(target_os = "linux")]
+mod socket;
 
 pub use holder::{Holder, Under};
 pub use lock::{Held, Lock, LockError};

@@ -1,17 +1,14 @@
 //! Taking a lock, holding it, and waiting for it.
 
+#[cfg(not(target_os = "linux"))]
+use crate::file::{Taken, Watched};
 use crate::holder::Holder;
 use crate::name::LockName;
-use rustix::io::FdFlags;
-use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+#[cfg(target_os = "linux")]
+use crate::socket::{Taken, Watched};
+use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
-
-/// How long a holder may take to say who it is. One that hangs, or that became another program after it took
-/// the lock, says nothing; its pid is known from the kernel.
-const INTRODUCTION: Duration = Duration::from_millis(500);
 
 /// How long to wait where a connection ended and yet the name is taken: its next holder is about to listen,
 /// or too many are waiting to be told of its end.
@@ -21,9 +18,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 ///
 /// Children do not get it, unless [`Lock::inherited`] says so.
 #[derive(Debug)]
-pub struct Lock {
-    listener: UnixListener,
-}
+pub struct Lock(Taken);
 
 /// Why a lock could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -71,11 +66,7 @@ impl Lock {
     /// # Errors
     /// When the system refuses for any other reason.
     pub fn try_take(name: &LockName) -> io::Result<Option<Self>> {
-        match UnixListener::bind_addr(&SocketAddr::from_abstract_name(name.as_bytes())?) {
-            Ok(listener) => Ok(Some(Self { listener })),
-            Err(error) if error.kind() == ErrorKind::AddrInUse => Ok(None),
-            Err(error) => Err(error),
-        }
+        Ok(Taken::try_take(name)?.map(Self))
     }
 
     /// Takes the lock of `executor_id`, waiting at most `patience` for its holder to end. Blocks the thread.
@@ -135,31 +126,14 @@ impl Lock {
         Ok(Watched::connect(name)?.and_then(|found| found.holder))
     }
 
-    /// Keeps the lock to the end of this process, and says `holder` to whoever asks, on a thread of its own.
+    /// Keeps the lock to the end of this process, and says `holder` to whoever asks.
     ///
     /// There is no way back on purpose: an id that a process gave up while it lived could meet what it left.
     ///
     /// # Errors
     /// When the thread cannot be started; the lock is given back then.
     pub fn hold(self, holder: &Holder) -> io::Result<()> {
-        let Self { listener } = self;
-        let line = holder.to_line();
-        thread::Builder::new()
-            .name("executor-lock".to_owned())
-            .spawn(move || {
-                // Kept: their end is how the others learn of this process's.
-                let mut asking: Vec<UnixStream> = Vec::new();
-                for stream in listener.incoming() {
-                    let Ok(mut stream) = stream else { break };
-                    asking.retain(still_there);
-                    if stream.write_all(line.as_bytes()).is_ok()
-                        && stream.set_nonblocking(true).is_ok()
-                    {
-                        asking.push(stream);
-                    }
-                }
-            })?;
-        Ok(())
+        self.0.hold(holder)
     }
 
     /// Lets the lock outlive this program by the one that the process becomes: for a caller of `exec`. The
@@ -168,61 +142,8 @@ impl Lock {
     /// # Errors
     /// When the system refuses.
     pub fn inherited(self) -> io::Result<Self> {
-        rustix::io::fcntl_setfd(&self.listener, FdFlags::empty())?;
-        Ok(self)
+        self.0.inherited().map(Self)
     }
-}
-
-/// A connection to a holder.
-struct Watched {
-    stream: BufReader<UnixStream>,
-    holder: Option<Holder>,
-}
-
-impl Watched {
-    /// `None` when the holder has ended meanwhile.
-    fn connect(name: &LockName) -> io::Result<Option<Self>> {
-        let address = SocketAddr::from_abstract_name(name.as_bytes())?;
-        let stream = match UnixStream::connect_addr(&address) {
-            Ok(stream) => stream,
-            // Gone, or it has bound the name and does not listen yet.
-            Err(error) if error.kind() == ErrorKind::ConnectionRefused => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        stream.set_read_timeout(Some(INTRODUCTION))?;
-        let known = rustix::net::sockopt::socket_peercred(&stream).ok();
-        let known = known.and_then(|peer| u32::try_from(peer.pid.as_raw_nonzero().get()).ok());
-        let mut stream = BufReader::new(stream);
-        let mut line = String::new();
-        let said = match (&mut stream).take(4096).read_line(&mut line) {
-            Ok(_) => serde_json::from_str(&line).ok(),
-            Err(_) => None,
-        };
-        let holder = said.or_else(|| known.map(Holder::silent));
-        Ok(Some(Self { stream, holder }))
-    }
-
-    /// Waits until the holder has ended, or until `deadline`.
-    fn outlive(mut self, deadline: Instant) {
-        let mut byte = [0; 64];
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() || self.stream.get_ref().set_read_timeout(Some(left)).is_err() {
-                return;
-            }
-            match self.stream.read(&mut byte) {
-                Ok(0) => return,
-                Ok(_) => {}
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => return,
-            }
-        }
-    }
-}
-
-/// Whether whoever asked still waits; it never says anything.
-fn still_there(mut stream: &UnixStream) -> bool {
-    matches!(stream.read(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock)
 }
 
 #[cfg(test)]

@@ -28,6 +28,7 @@ impl LockName {
         Self::of(executor_id, store, &namespace)
     }
 
+    #[cfg(target_os = "linux")]
     pub(crate) fn as_bytes(&self) -> &[u8] {
         self.0.as_bytes()
     }

@@ -3,7 +3,7 @@
 //! A worker takes four of the supervisor's: its channel, its two outputs, its process. The soft limit that programs are
 //! commonly started with, 1024, is there for programs that use `select`; it would be used up by 250 workers, in
 //! the middle of a start. So the supervisor, which does not use it, goes up to its hard limit, which is the one that
-//! somebody chose. Workers do not inherit that: what they do with descriptors is not known here, and they get what
+//! somebody chose. (On macOS that says "unlimited" and means `OPEN_MAX`: more is refused.) Workers do not inherit that: what they do with descriptors is not known here, and they get what
 //! the supervisor was given ([`crate::shim`]).
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -21,7 +21,7 @@ impl SoftLimit {
     /// Raises this process's to its hard limit; answers with what it was.
     pub(crate) fn raise() -> io::Result<Self> {
         let given = getrlimit(Resource::Nofile);
-        Self(given.maximum).apply()?;
+        Self(highest(given.maximum)).apply()?;
         Ok(Self(given.current))
     }
 
@@ -48,6 +48,18 @@ impl SoftLimit {
             number => Some(Self(Some(number.parse().ok()?))),
         }
     }
+}
+
+#[cfg(not(target_os = "macos"))]
+const fn highest(maximum: Option<u64>) -> Option<u64> {
+    maximum
+}
+
+#[cfg(target_os = "macos")]
+fn highest(maximum: Option<u64>) -> Option<u64> {
+    /// `OPEN_MAX` of `<sys/syslimits.h>`.
+    const OPEN_MAX: u64 = 10_240;
+    Some(maximum.map_or(OPEN_MAX, |maximum| maximum.min(OPEN_MAX)))
 }
 
 #[cfg(test)]

@@ -10,8 +10,8 @@ use std::path::PathBuf;
 pub enum Error {
     /// The address is taken.
     #[error(
-        "cannot listen on {address} for the app {app}: another process listens there (`ss -ltnp 'sport = :{}'` says which)",
-        address.port()
+        "cannot listen on {address} for the app {app}: another process listens there (`{}` says which)",
+        who_listens(address.port())
     )]
     AddressInUse {
         /// The app.
@@ -73,6 +73,15 @@ pub enum Error {
     /// The system refuses a thread, a signal handler or a socket.
     #[error("cannot set up the supervisor")]
     Setup(#[source] io::Error),
+}
+
+/// The command that says which process listens on a port.
+#[must_use]
+pub fn who_listens(port: u16) -> String {
+    match cfg!(target_os = "linux") {
+        true => format!("ss -ltnp 'sport = :{port}'"),
+        false => format!("lsof -nP -iTCP:{port} -sTCP:LISTEN"),
+    }
 }
 
 fn show_pid(pid: Option<u32>) -> String {

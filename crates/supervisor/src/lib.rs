@@ -33,8 +33,19 @@
 //! | `probe` | seeing that a foreign program listens, or accepts |
 //! | `private` | places for sockets that are nobody else's |
 //!
-//! Linux first: that no worker outlives its supervisor rests on `PR_SET_PDEATHSIG` ([`shim`]),
-//! seeing a program listen on `/proc` (`probe`), and knowing who sent a datagram on `SO_PASSCRED` (`notify`).
+//! Linux first. What rests on it, and what macOS has in its place:
+//!
+//! | on Linux | in | on macOS |
+//! | --- | --- | --- |
+//! | no worker outlives its supervisor: `PR_SET_PDEATHSIG` | [`shim`] | only workers that speak the channel end with it |
+//! | an executor id is one process's: abstract socket names | `poolwright-lock` | a locked file |
+//! | seeing a program listen or accept: `/proc` | `probe` | it is never seen, and the ready timeout says so |
+//! | who sent a datagram: `SO_PASSCRED` | `notify` | the directory's mode keeps other users out |
+//! | memory that ran out: the kernel's log, control groups | `memory` | a plain SIGKILL |
+//! | what a process costs: `/proc` | [`usage`] | not known |
+//! | the hard limit on descriptors is one to go up to | `descriptors` | 10,240, the most that `setrlimit` takes |
+//!
+//! Peer credentials of the control socket, `flock` on its claim and process groups are the same on both.
 
 mod attendant;
 pub mod backends;
@@ -60,7 +71,7 @@ pub mod usage;
 
 pub use backends::{Backends, NoBackends, NotAdmitted, Unreachable};
 pub use dispatcher::Supervisor;
-pub use error::Error;
+pub use error::{Error, who_listens};
 pub use event::{Event, Outcome, StopReason, Stream};
 pub use poolwright_topology::handover::{
     Cause, Consequence, Exit, Failure, Policy, Readiness, RollEnd, RollNews, SlotState,

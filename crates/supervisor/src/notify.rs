@@ -12,18 +12,14 @@
 //! descriptors. Who waits for a `BARRIER=1` (`systemd-notify` does) is let go when it is read: the descriptor that comes with it is
 //! not taken, which closes it.
 //!
-//! Linux only. macOS has no `SO_PASSCRED` for datagrams: there the directory's mode alone would have to keep
-//! strangers of other users out.
+//! macOS has no `SO_PASSCRED` for datagrams: there the directory's mode alone keeps strangers out, those of other users, and whoever
+//! of the same user has found the socket is taken for the worker.
 
 use crate::private;
 use poolwright_topology::handover::{Seat, WorkerId};
-use rustix::cmsg_space;
-use rustix::net::sockopt::set_socket_passcred;
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, recvmsg};
 use rustix::process::{Pid, getpgid};
 use std::fs;
-use std::io::{self, IoSliceMut};
-use std::mem::MaybeUninit;
+use std::io;
 use std::path::{Path, PathBuf};
 use tokio::io::Interest;
 use tokio::net::UnixDatagram;
@@ -80,7 +76,8 @@ impl NotifySocket {
             _ => {}
         }
         let socket = UnixDatagram::bind(&path)?;
-        set_socket_passcred(&socket, true)?;
+        #[cfg(target_os = "linux")]
+        rustix::net::sockopt::set_socket_passcred(&socket, true)?;
         Ok(Self { path, socket })
     }
 
@@ -97,10 +94,10 @@ impl NotifySocket {
             // Asked for at once: a helper that only says this word may be about to end.
             let of_the_worker = |sender| getpgid(Some(sender)).is_ok_and(|found| found == group);
             match datagram {
-                Some((sender, words)) if of_the_worker(sender) => {
-                    return Ok(Heard::Own(Notice::read(&words)));
+                Some((Some(sender), _)) if !of_the_worker(sender) => {
+                    return Ok(Heard::Stranger(sender.as_raw_nonzero().get()));
                 }
-                Some((sender, _)) => return Ok(Heard::Stranger(sender.as_raw_nonzero().get())),
+                Some((_, words)) => return Ok(Heard::Own(Notice::read(&words))),
                 None => {}
             }
         }
@@ -115,7 +112,13 @@ impl Drop for NotifySocket {
 }
 
 /// A datagram and its sender; `None` of one that is cut or comes without a sender.
-fn receive(socket: &UnixDatagram) -> io::Result<Option<(Pid, String)>> {
+#[cfg(target_os = "linux")]
+fn receive(socket: &UnixDatagram) -> io::Result<Option<(Option<Pid>, String)>> {
+    use rustix::cmsg_space;
+    use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, recvmsg};
+    use std::io::IoSliceMut;
+    use std::mem::MaybeUninit;
+
     let mut bytes = [0; MAX_DATAGRAM];
     // Room for the sender and for no descriptor: the kernel closes what does not fit.
     let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmCredentials(1))];
@@ -131,7 +134,17 @@ fn receive(socket: &UnixDatagram) -> io::Result<Option<(Pid, String)>> {
         return Ok(None);
     }
     let words = bytes.get(..received.bytes).unwrap_or_default();
-    Ok(sender.map(|sender| (sender, String::from_utf8_lossy(words).into_owned())))
+    let words = String::from_utf8_lossy(words).into_owned();
+    Ok(sender.map(|sender| (Some(sender), words)))
+}
+
+/// A datagram of nobody knows whom; `None` of one that may be cut.
+#[cfg(not(target_os = "linux"))]
+fn receive(socket: &UnixDatagram) -> io::Result<Option<(Option<Pid>, String)>> {
+    let mut bytes = [0; MAX_DATAGRAM];
+    let length = socket.try_recv(&mut bytes)?;
+    let words = bytes.get(..length).filter(|_| length < MAX_DATAGRAM);
+    Ok(words.map(|words| (None, String::from_utf8_lossy(words).into_owned())))
 }
 
 impl Notice {

@@ -9,7 +9,9 @@
 //! would let it finish its requests first, but leaves a hung or stubborn worker for ever, and makes the next
 //! `up` find its address in use until the last one is gone. A supervisor is killed by accident only;
 //! durable work is recovered, and the requests in flight are the price of a certain end.
-//! (The signal follows the *thread* that forked: see `spawner`.)
+//! (The signal follows the *thread* that forked: see `spawner`.) On macOS there is no such signal; a process beside the worker that
+//! watches the supervisor (`kqueue`, `NOTE_EXIT`) would have to take its place. Until then a worker that speaks the channel ends
+//! there when that closes, and any other one is left: it holds its address, which the next `up` says is in use.
 //!
 //! **A program that does not speak the channel gets its executor id here.** A worker that does takes the lock of
 //! its id itself, after `launch`; for any other the shim takes it, before there is a program that could open
@@ -22,7 +24,7 @@
 
 use crate::descriptors::SoftLimit;
 use poolwright_lock::{Lock, LockError, LockName};
-use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
+use rustix::process::{Pid, getppid};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -107,8 +109,8 @@ pub fn exec(args: impl IntoIterator<Item = OsString>) -> Error {
     let (Some(supervisor), Some(limit), Some(program)) = (supervisor, limit, args.next()) else {
         return Error::Usage;
     };
-    if let Err(error) = set_parent_process_death_signal(Some(Signal::KILL)) {
-        return Error::Tie(error.into());
+    if let Err(error) = tie() {
+        return Error::Tie(error);
     }
     // Only now: a supervisor that died before the line above took no signal with it.
     if getppid() != Some(supervisor) {
@@ -130,6 +132,20 @@ pub fn exec(args: impl IntoIterator<Item = OsString>) -> Error {
     let source = command.exec();
     drop(lock);
     Error::Exec { program, source }
+}
+
+/// Has this process die with its parent, by SIGKILL.
+#[cfg(target_os = "linux")]
+fn tie() -> io::Result<()> {
+    use rustix::process::{Signal, set_parent_process_death_signal};
+    Ok(set_parent_process_death_signal(Some(Signal::KILL))?)
+}
+
+/// Nothing does that here.
+#[cfg(not(target_os = "linux"))]
+#[expect(clippy::unnecessary_wraps, reason = "on Linux it may fail")]
+const fn tie() -> io::Result<()> {
+    Ok(())
 }
 
 /// Takes the lock of the slot's executor id, to be inherited, where [`EXECUTOR_STORE`] asks for it.

@@ -125,7 +125,7 @@ fn sessions(views: &Views, slot: &SlotId) -> Response {
     }
 }
 
-/// Why whoever connected may not ask, if so.
+/// Why whoever connected may not ask, if so. (`SO_PEERCRED` on Linux, `getpeereid` on macOS.)
 fn stranger(stream: &UnixStream) -> Option<String> {
     let ours = geteuid().as_raw();
     match stream.peer_cred() {

@@ -1,7 +1,7 @@
 //! Where the control socket is, and that only one supervisor has it.
 //!
 //! The claim is a lock on a file beside the socket, not the socket itself: a socket file outlives its
-//! owner, a lock does not. Whoever holds the lock may replace whatever socket is there.
+//! owner, a lock does not. Whoever holds the lock may replace whatever socket is there. (`flock`, which macOS has as well.)
 
 use crate::error::Error;
 use crate::private::{self, at};
