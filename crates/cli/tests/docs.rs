@@ -52,3 +52,37 @@ fn every_exit_code_in_the_help_is_in_the_readme() {
         assert!(readme.contains(word), "{word}");
     }
 }
+
+#[test]
+fn the_ecosystem_file_in_the_docs_is_the_one_that_the_acceptance_suite_runs() {
+    let docs = read("docs/foreign-programs.md");
+    let shown = docs.split("```js\n").nth(1).unwrap();
+    let shown = shown.split("```").next().unwrap();
+    let run = read("tests/acceptance/programs/pm2-dbos/ecosystem.config.cjs");
+    let mut lines = run.lines().map(|line| line.trim_end_matches(','));
+    for line in shown.lines().map(|line| line.trim_end_matches(',')) {
+        assert!(lines.any(|found| found == line), "{line:?} is not run so");
+    }
+}
+
+#[test]
+fn every_way_to_be_seen_to_serve_is_explained_and_no_other() {
+    let docs = read("docs/foreign-programs.md");
+    let table = docs.split("| `ready =` |").nth(1).unwrap();
+    let table = table.split("\n\n").next().unwrap();
+    let explained: Vec<_> = table
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `\"")?.split('"').next())
+        .collect();
+    let mistake = poolwright_topology::declare::declare(
+        "[apps.web]\ncommand = [\"x\"]\nready = \"\"\n[apps.web.pools.db]\nmax = 1\n",
+        &|_| None,
+    );
+    let expected = mistake.unwrap_err().remove(0).expected;
+    let known: Vec<_> = expected.split('"').skip(1).step_by(2).collect();
+    let sorted = |mut words: Vec<&str>| {
+        words.sort_unstable();
+        words.join(" ")
+    };
+    assert_eq!(sorted(explained), sorted(known));
+}

@@ -2,10 +2,12 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::fs::{CWD, RenameFlags, rename, renameat_with};
+use rustix::io::Errno;
 use tempfile::TempDir;
 
 use crate::Error;
@@ -78,14 +80,7 @@ impl Home {
             );
             detour
         };
-        if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent).map_err(Error::io("make", parent))?;
-        }
-        match std::fs::DirBuilder::new().mode(0o700).create(&path) {
-            Ok(()) => give(&path, account)?,
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(Error::io("make", &path)(error)),
-        }
+        make(&path, account)?;
         // Somebody else may have made it first, in a place where everybody may write.
         let found = std::fs::symlink_metadata(&path).map_err(Error::io("look at", &path))?;
         if found.uid() != account.uid || !found.is_dir() {
@@ -217,6 +212,37 @@ fn is_left_over(path: &Path, account: &Account, older_than: Duration) -> bool {
         && age.is_some_and(|age| age >= older_than)
         && !locked
         && postmaster::living(&path.join(DATA)).is_none()
+}
+
+/// Makes the directory, unless there is one. It is the account's from the moment at which it is there: of two that are started at
+/// once neither meets what the other has made and not handed over yet.
+fn make(path: &Path, account: &Account) -> Result<(), Error> {
+    if std::fs::symlink_metadata(path).is_ok() {
+        return Ok(());
+    }
+    let parent = path.parent().unwrap_or(path);
+    std::fs::create_dir_all(parent).map_err(Error::io("make", parent))?;
+    let new = tempfile::Builder::new()
+        .prefix(".new-")
+        .permissions(std::fs::Permissions::from_mode(0o700))
+        .tempdir_in(parent)
+        .map_err(Error::io("make a directory in", parent))?;
+    give(new.path(), account)?;
+    // A plain rename would replace an empty one, under the hands of whoever has just made it.
+    let moved = match renameat_with(CWD, new.path(), CWD, path, RenameFlags::NOREPLACE) {
+        // A file system that cannot.
+        Err(Errno::INVAL | Errno::NOSYS) => rename(new.path(), path),
+        moved => moved,
+    };
+    match moved {
+        Ok(()) => {
+            // It has gone to its place.
+            let _gone = new.keep();
+            Ok(())
+        }
+        Err(Errno::EXIST) => Ok(()),
+        Err(error) => Err(Error::io("make", path)(error.into())),
+    }
 }
 
 fn give(path: &Path, account: &Account) -> Result<(), Error> {
