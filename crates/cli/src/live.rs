@@ -4,6 +4,7 @@
 //! whoever wants to look (`top`, the page, Prometheus) looks at what comes of that, and costs the fleet nothing more.
 
 use crate::backends::FromPostgres;
+use crate::starvation::Starvation;
 use poolwright_supervisor::control::{Inquirer, Views};
 use poolwright_supervisor::usage::Meter;
 use poolwright_topology::budget::Plan;
@@ -47,8 +48,8 @@ impl Live {
         (live, seen)
     }
 
-    /// Looks once a second, until the fleet has ended. Cancel safe.
-    pub(crate) async fn look_on(mut self) {
+    /// Looks once a second, until the fleet has ended, and has `starvation` see what was found. Cancel safe.
+    pub(crate) async fn look_on(mut self, mut starvation: Starvation<'_>) {
         let mut meter = Meter::default();
         let mut looks = interval(EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -66,6 +67,7 @@ impl Live {
             let usage = meter.read(pids);
             let rows = rows.as_ref().map(Vec::as_slice).map_err(Clone::clone);
             let view = self.join.view(status, rows, &usage, unix_ms());
+            starvation.look(&view.picture.findings);
             self.views.send_replace(Some(Arc::new(view)));
         }
     }

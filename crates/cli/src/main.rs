@@ -21,6 +21,7 @@ mod passwords;
 mod recovery;
 mod servers;
 mod service;
+mod starvation;
 mod style;
 
 use clap::Parser;

@@ -54,6 +54,8 @@ pub enum Kind {
     LimitedView,
     /// A worker counts other connections of its pool than Postgres does, for longer than a sample.
     TwoCounts,
+    /// Every connection of a pool is lent out, somebody waits for one, and nothing moves.
+    PoolStarved,
     /// A slot keeps failing and is not tried again.
     SlotParked,
 }

@@ -7,6 +7,7 @@
 //! The alternative that lost: one merged number per pool. It is right until the day on which somebody looks at it.
 
 mod join;
+mod starved;
 #[cfg(test)]
 mod tests;
 

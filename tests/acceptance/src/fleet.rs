@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use poolwright_testkit::sampler::{self, Backend};
 use poolwright_testkit::wait::Seen;
 use poolwright_testkit::{Process, wait_until};
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::pm2::Pm2;
@@ -176,6 +177,18 @@ impl Fleet {
             Running::Pm2(pm2) => pm2.pid(),
             Running::Poolwright(process) => process.pid().context("the supervisor has ended"),
         }
+    }
+
+    /// Kills the supervisor, and with it its workers; what it was started from is left.
+    pub async fn killed(self) -> Result<Setup> {
+        match self.manager {
+            Running::Pm2(_) => bail!("{} has no supervisor", self.cell.name()),
+            Running::Poolwright(mut process) => {
+                process.signal(Signal::KILL)?;
+                process.exited(STOPPED).await?;
+            }
+        }
+        Ok(self.setup)
     }
 
     /// Stops everything in order and waits until Postgres shows nothing of the fleet any more.

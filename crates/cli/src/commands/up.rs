@@ -17,6 +17,7 @@ use crate::passwords;
 use crate::recovery::{Bell, Recovery};
 use crate::servers::{self, Control, EmbeddedFile};
 use crate::service::Service;
+use crate::starvation::Starvation;
 use crate::style::{self, paint};
 use clap::Args;
 use poolwright_observe::prepare::Step;
@@ -148,9 +149,10 @@ impl Up {
             return Err(Failure::said("interrupted; no worker was started"));
         }
         let (bell, inquirer) = (recovery.bell(), supervisor.inquirer());
+        let starvation = Starvation::new(topology, &narrator, inquirer.clone());
         let running = supervise(supervisor, &backends, topology, &narrator, bell, background);
         let aside = async {
-            tokio::join!(live.look_on(), recovery.watch(inquirer));
+            tokio::join!(live.look_on(starvation), recovery.watch(inquirer));
         };
         let outcome = beside(aside, running).await;
         narrator.finish();

@@ -1,6 +1,6 @@
 //! The supervisor's end: one task per connection, which decides nothing.
 
-use super::protocol::{self, MAX_LINE, Request, Response};
+use super::protocol::{self, MAX_LINE, Request, Response, SlotFailure};
 use crate::lines::BoundedLines;
 use poolwright_topology::picture::View;
 use poolwright_topology::status::FleetStatus;
@@ -38,6 +38,27 @@ impl Inquirer {
             Response::Status { status } => Some(status),
             _ => None,
         }
+    }
+
+    /// Stops and starts the worker of a slot, and waits for the end of it: what failed of the new worker, if anything. Cancel
+    /// safe in the sense that the restart goes on.
+    ///
+    /// # Errors
+    /// Why it does not happen, in words.
+    pub async fn restart(&self, slot: SlotId) -> Result<Option<SlotFailure>, String> {
+        let (answers, mut queue) = mpsc::unbounded_channel();
+        let request = Request::Restart { slot: Some(slot) };
+        let ended = || "the fleet has ended".to_owned();
+        let asked = self.0.send(Asked { request, answers }).await;
+        asked.map_err(|_| ended())?;
+        while let Some(answer) = queue.recv().await {
+            match answer {
+                Response::Done { failure } => return Ok(failure),
+                Response::Refused { reason } => return Err(reason),
+                _ => {}
+            }
+        }
+        Err(ended())
     }
 }
 

@@ -121,6 +121,18 @@ pub struct Pool {
     pub member_of: Vec<String>,
     /// Whether the pool belongs to a DBOS executor.
     pub executor: bool,
+    /// What is done about a worker in which it is starved.
+    pub on_starved: OnStarved,
+}
+
+/// What is done about a worker whose pool is starved: every connection is lent out, somebody waits, and nothing moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnStarved {
+    /// It is told.
+    #[default]
+    Report,
+    /// It is told, and the worker is replaced.
+    Restart,
 }
 
 /// What is done once, under an advisory lock, before the first worker.

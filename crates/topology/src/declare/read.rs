@@ -5,8 +5,8 @@ mod doctor;
 mod enforce;
 
 use super::{
-    App, DatabaseUrl, MAX_POOL, MAX_WORKERS, MIN_EXECUTOR_POOL, Mistake, Pool, Prepare, Ready,
-    Sourced, StopSignal, Topology, Variables,
+    App, DatabaseUrl, MAX_POOL, MAX_WORKERS, MIN_EXECUTOR_POOL, Mistake, OnStarved, Pool, Prepare,
+    Ready, Sourced, StopSignal, Topology, Variables,
 };
 use crate::tag::{CONTROL, Name, SlotId, Tag};
 use crate::units::{Connections, Workers};
@@ -169,6 +169,7 @@ impl Reader<'_> {
                 "env",
                 "instance_var",
                 "cluster",
+                "on_starved",
                 "pools",
             ],
         );
@@ -262,11 +263,13 @@ impl Reader<'_> {
                 "listen = \"address:port\", the one that the program listens on",
             );
         }
+        let on_starved = self.on_starved(table);
+        let of_pools = on_starved.flatten().unwrap_or_default();
         let pools = match table.get("pools") {
             Some(pools) if pools.get_ref().as_table().is_none_or(|t| !t.is_empty()) => {
                 let app = name.clone();
                 let read = self.named(pools, "pools", |reader, pool, value| {
-                    reader.pool(&app, pool, value)
+                    reader.pool(&app, of_pools, pool, value)
                 });
                 self.one_executor(&name, &read, pools);
                 if let Some(instances) = &instances {
@@ -284,6 +287,7 @@ impl Reader<'_> {
             }
         };
         self.own = Variables::default();
+        on_starved?;
         Some(App {
             command: command?,
             instances: instances?,
@@ -342,7 +346,27 @@ impl Reader<'_> {
         }
     }
 
-    fn pool(&mut self, app: &Name, name: Name, value: &Value<'_>) -> Option<Pool> {
+    /// `None` after a mistake; `Some(None)` where it is not said.
+    fn on_starved(&mut self, table: &DeTable<'_>) -> Option<Option<OnStarved>> {
+        let Some(value) = table.get("on_starved") else {
+            return Some(None);
+        };
+        let read = self.parsed(value, "\"report\" or \"restart\"", |text| match text {
+            "report" => Some(OnStarved::Report),
+            "restart" => Some(OnStarved::Restart),
+            _ => None,
+        });
+        read.map(Some)
+    }
+
+    /// `of_app` is what the app says of all its pools.
+    fn pool(
+        &mut self,
+        app: &Name,
+        of_app: OnStarved,
+        name: Name,
+        value: &Value<'_>,
+    ) -> Option<Pool> {
         let place = format!("[apps.{app}.pools.{name}]");
         let table = self.table(value, &place)?;
         self.only(
@@ -356,6 +380,7 @@ impl Reader<'_> {
                 "migrations",
                 "member_of",
                 "executor",
+                "on_starved",
             ],
         );
         if name.as_str() == CONTROL {
@@ -399,6 +424,7 @@ impl Reader<'_> {
             None => Some(Vec::new()),
             Some(value) => self.texts(value, "a list of roles, as in [\"order_desk\"]"),
         };
+        let on_starved = self.on_starved(table);
         let (url, url_variable) = url?;
         let default_database = if executor == Some(true) {
             format!("{app}_dbos_sys")
@@ -415,6 +441,7 @@ impl Reader<'_> {
             migrations: migrations?,
             member_of: member_of?,
             executor: executor?,
+            on_starved: on_starved?.unwrap_or(of_app),
             name,
         })
     }

@@ -1,5 +1,6 @@
 //! Both sides, sample by sample → a [`Picture`].
 
+use super::starved::Starved;
 use super::{AppPicture, Budget, Picture, Reach, Session, Shown, SlotPicture, Usage, View};
 use crate::budget::Plan;
 use crate::census::{Backend, Census, Owner};
@@ -15,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// own moment: a connection that is opened or closed in between is no disagreement.
 const LASTING: u32 = 3;
 
-type Place = (SlotId, String);
+pub(super) type Place = (SlotId, String);
 
 /// Joins what the supervisor says with what Postgres shows, and remembers as much of earlier samples as it takes to tell a
 /// disagreement from a moment.
@@ -33,6 +34,7 @@ pub struct Join {
     lasting: u32,
     /// For how many samples in a row a worker has counted something else than Postgres.
     differ: BTreeMap<Place, u32>,
+    starved: Starved,
 }
 
 impl Join {
@@ -50,6 +52,7 @@ impl Join {
             present: BTreeSet::new(),
             lasting: 0,
             differ: BTreeMap::new(),
+            starved: Starved::default(),
         }
     }
 
@@ -74,6 +77,10 @@ impl Join {
         let slots = status.apps.iter().flat_map(|app| &app.slots);
         if answered {
             self.compare(slots.clone(), &mut findings);
+            let starved = self
+                .starved
+                .look(&self.topology, slots.clone(), &self.sessions);
+            findings.extend(starved);
         }
         findings.extend(slots.filter_map(parked));
         let budget = self.budget(&status);

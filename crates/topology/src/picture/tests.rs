@@ -22,7 +22,7 @@ fn join() -> Join {
     Join::new(topology, plan)
 }
 
-fn slot(index: u32, state: SlotState, open: u32) -> SlotStatus {
+pub(super) fn slot(index: u32, state: SlotState, open: u32) -> SlotStatus {
     let gauge = Gauge {
         max: 2,
         open,

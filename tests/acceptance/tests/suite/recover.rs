@@ -2,13 +2,18 @@
 
 use std::time::Duration;
 
-use acceptance::{Cell, Fleet, Ledger, Manager, Poolwright, Setup};
+use acceptance::{Cell, Fleet, Ledger, Manager, Poolwright, Release, Setup, Stack};
 use anyhow::{Context, Result, ensure};
 use poolwright_testkit::wait::Seen;
 use poolwright_testkit::{sampler, wait_until};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use crate::reload::{pids, under_poolwright};
+
 acceptance::matrix!(of_three_workers_two_finish_the_twenty_workflows_that_the_third_one_left);
+
+acceptance::both_stacks!(a_smaller_fleet_takes_up_at_its_start_what_a_larger_one_left);
 
 /// A workflow is three of these: none is done when its worker leaves.
 const STEP: Duration = Duration::from_secs(2);
@@ -20,6 +25,8 @@ const LEFT: u64 = 20;
 
 /// A worker's end, on two busy cores.
 const GONE: Duration = Duration::from_secs(30);
+/// Ten failures and the pauses between them.
+const PARKED: Duration = Duration::from_secs(150);
 /// Some sixty workflows, a third of them twice.
 const SETTLED: Duration = Duration::from_secs(60);
 
@@ -39,19 +46,11 @@ async fn of_three_workers_two_finish_the_twenty_workflows_that_the_third_one_lef
     let fleet = Fleet::from(cell, setup, 3).await?;
     let mut ledger = Ledger::open(&fleet.setup).await?;
     let leaving = leaving(cell.manager);
-    let mut left = 0;
-    while left < LEFT {
-        let placed = fleet.desk.place("Espresso beans", 1, Some(TENANT)).await?;
-        ensure!(placed.status == 202, "{placed:?}");
-        left += u64::from(placed.worker == leaving);
-    }
+    place_until(&fleet, leaving, LEFT).await?;
     fleet.scale(2).await?;
     let recover = match cell.manager {
         Manager::Poolwright => {
-            let said = |line: &str| line.contains("that it left are re-enqueued");
-            let line = fleet.line("that it recovers", GONE, said).await?;
-            let expected = format!("{leaving} the {LEFT} workflows that it left are re-enqueued");
-            ensure!(line.contains(&expected), "{line}");
+            says_that_it_recovers(&fleet, leaving, LEFT).await?;
             fleet.setup.poolwright()?
         }
         Manager::Pm2 => by_hand(&fleet, leaving).await?,
@@ -63,6 +62,60 @@ async fn of_three_workers_two_finish_the_twenty_workflows_that_the_third_one_lef
     ledger.settled_after_interruptions(SETTLED).await?;
     ledger.no_executor_was_doubled().await?;
     fleet.stop().await
+}
+
+async fn a_smaller_fleet_takes_up_at_its_start_what_a_larger_one_left(stack: Stack) -> Result<()> {
+    let cell = under_poolwright(stack);
+    let setup = Setup::new(stack).await?;
+    let setup = setup.env("FULFIL_STEP_MS", STEP.as_millis().to_string());
+    let fleet = Fleet::from(cell, setup, 3).await?;
+    let mut ledger = Ledger::open(&fleet.setup).await?;
+    let left = place_until(&fleet, "web-2", 3).await?;
+    let setup = fleet.killed().await?.env("PM2_INSTANCES", "2");
+    let fleet = Fleet::from(cell, setup, 2).await?;
+    says_that_it_recovers(&fleet, "web-2", left).await?;
+    ledger.settled_after_interruptions(SETTLED).await?;
+    ledger.no_executor_was_doubled().await?;
+    fleet.stop().await
+}
+
+/// Ten failures with growing pauses come first: a minute and a half, in which next to nothing happens.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_parked_slot_left_is_taken_up_by_the_others() -> Result<()> {
+    let setup = Setup::new(Stack::Axum).await?;
+    let setup = setup
+        .env("FULFIL_STEP_MS", STEP.as_millis().to_string())
+        .releasable("30s")?;
+    let fleet = Fleet::from(under_poolwright(Stack::Axum), setup, 3).await?;
+    let mut ledger = Ledger::open(&fleet.setup).await?;
+    let left = place_until(&fleet, "web-1", 3).await?;
+    fleet.setup.release(Release::FailsToBoot)?;
+    let pid = i32::try_from(pids(&fleet).await?["web-1"])?;
+    kill_process(Pid::from_raw(pid).context("no pid")?, Signal::KILL)?;
+    let parked = |line: &str| line.starts_with("web-1 is parked after ");
+    fleet.line("that it is parked", PARKED, parked).await?;
+    says_that_it_recovers(&fleet, "web-1", left).await?;
+    ledger.settled_after_interruptions(SETTLED).await?;
+    fleet.stop().await
+}
+
+/// Places orders until this executor has so many; answers with how many it has.
+async fn place_until(fleet: &Fleet, executor_id: &str, wanted: u64) -> Result<u64> {
+    let mut has = 0;
+    while has < wanted {
+        let placed = fleet.desk.place("Espresso beans", 1, Some(TENANT)).await?;
+        ensure!(placed.status == 202, "{placed:?}");
+        has += u64::from(placed.worker == executor_id);
+    }
+    Ok(has)
+}
+
+async fn says_that_it_recovers(fleet: &Fleet, executor_id: &str, left: u64) -> Result<()> {
+    let said = |line: &str| line.contains("that it left are re-enqueued");
+    let line = fleet.line("that it recovers", GONE, said).await?;
+    let expected = format!("{executor_id} the {left} workflows that it left are re-enqueued");
+    ensure!(line.contains(&expected), "{line}");
+    Ok(())
 }
 
 /// Whom `scale` takes away.
