@@ -51,6 +51,12 @@ pub(crate) fn of(event: &Event) -> Vec<News<'_>> {
                 "process {pid} spoke for it by sd_notify and is none of its own, so that does not count"
             ),
         ),
+        Event::OnlyReady { slot: of } => slot(
+            of,
+            "says `ready` without having said `booted`: ready = \"pm2\" is the word for that, and has workers started one at \
+             a time and their executor id held for them"
+                .into(),
+        ),
         Event::OutputDropped { slot: of, lines } => slot(
             of,
             format!("{lines} lines of output were dropped, nobody took them in time"),

@@ -17,11 +17,11 @@ use crate::spec::{AppSpec, FleetSpec, StopSignal};
 use poolwright_topology::channel::{FromWorker, ToWorker};
 use poolwright_topology::handover::{
     self, Action, Failure, Fleet, How, Moment, Policy, Readiness, Refusal, RollEnd, RollNews, Seen,
-    SlotView, WorkerEvent, WorkerId,
+    SlotState, SlotView, WorkerEvent, WorkerId,
 };
 use poolwright_topology::tag::{Name, SlotId};
 use rustix::process::Signal;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -218,6 +218,8 @@ struct Dispatcher {
     /// Which reload or restart new processes come from.
     generation: u32,
     reachable: bool,
+    /// The apps whose declaration was seen to be another program's.
+    undeclared: BTreeSet<Name>,
     /// How many backends Postgres showed last of a slot without a process.
     remaining: BTreeMap<SlotId, u32>,
     failure: Option<(Failure, Vec<String>)>,
@@ -267,6 +269,7 @@ impl Dispatcher {
             signals_seen: 0,
             generation: 1,
             reachable: true,
+            undeclared: BTreeSet::new(),
             remaining: BTreeMap::new(),
             failure: None,
             outcome: None,
@@ -498,6 +501,16 @@ impl Dispatcher {
         self.roster.parted(&slot);
     }
 
+    /// Whether a worker that becomes ready now has not said what its declaration lets expect; for the first one of its app.
+    fn is_undeclared(&mut self, slot: &SlotId) -> bool {
+        let mut apps = self.spec.apps.iter();
+        let app = apps.find(|app| app.name == *slot.app());
+        let speaks = app.is_some_and(|app| app.ready == Readiness::Channel);
+        let mut slots = self.fleet.slots();
+        let boots = slots.any(|view| view.slot == slot && view.state == SlotState::Booting);
+        speaks && boots && self.undeclared.insert(slot.app().clone())
+    }
+
     fn note(&mut self, id: &WorkerId, event: &WorkerEvent) {
         let slot = id.slot.clone();
         match event {
@@ -515,6 +528,9 @@ impl Dispatcher {
                     executor_id: executor_id.clone(),
                     pools: pools.clone(),
                 });
+            }
+            WorkerEvent::Said(FromWorker::Ready) if self.is_undeclared(&slot) => {
+                self.outbox.push_back(Event::OnlyReady { slot });
             }
             WorkerEvent::Said(FromWorker::Gauges { pools }) => {
                 if let Some(process) = self.roster.process(id) {

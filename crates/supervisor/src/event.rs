@@ -72,6 +72,12 @@ pub enum Event {
         /// The process.
         pid: i32,
     },
+    /// A worker that was declared to speak the channel said `ready` and nothing before: it was written for PM2, and
+    /// [`Readiness::Pm2`](crate::Readiness::Pm2) is the declaration for it. Told once of each app.
+    OnlyReady {
+        /// The slot.
+        slot: SlotId,
+    },
     /// A worker wrote a line.
     Output {
         /// The slot.

@@ -198,3 +198,52 @@ pub(crate) fn render_finding(finding: &Finding) -> String {
         paint(style::QUIET, &finding.cure)
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use poolwright_topology::census::{PoolVerdict, SlotVerdict, UnnamedVerdict};
+    use poolwright_topology::units::Connections;
+
+    #[test]
+    fn sessions_that_name_no_pool_stand_in_a_row_of_their_own() {
+        let name = |text: &str| text.parse::<Name>().unwrap();
+        let pool = |pool: &str| PoolVerdict {
+            pool: name(pool),
+            declared: Connections(3),
+            peak: Connections(1),
+            now: Connections(1),
+        };
+        let unnamed = |among: &[&str]| UnnamedVerdict {
+            among: among.iter().map(|pool| name(pool)).collect(),
+            declared: Connections(6),
+            peak: Connections(2),
+            now: Connections(2),
+        };
+        let verdict = Verdict {
+            holds: true,
+            bound: Connections(6),
+            peak: Connections(4),
+            overhead: Connections(1),
+            samples: 2,
+            slots: vec![SlotVerdict {
+                slot: "web-0".parse().unwrap(),
+                pids: vec![7],
+                pools: vec![pool("audit"), pool("orm")],
+                unnamed: vec![unnamed(&[]), unnamed(&["orm", "audit"])],
+            }],
+            findings: Vec::new(),
+        };
+        let rows = render(&verdict, Duration::from_secs(1));
+        let rows: Vec<Vec<&str>> = rows
+            .lines()
+            .skip(1)
+            .take(4)
+            .map(|line| line.split_whitespace().collect())
+            .collect();
+        assert_eq!(rows[0], ["web-0", "7", "audit", "3", "1", "1"]);
+        assert_eq!(rows[1], ["orm", "3", "1", "1"]);
+        assert_eq!(rows[2], ["none", "of", "them", "2", "2"]);
+        assert_eq!(rows[3], ["orm", "or", "audit?", "2", "2"]);
+    }
+}

@@ -1,6 +1,6 @@
 //! From start to serving.
 
-use crate::run::{POLITE, actor, run, run_with_room};
+use crate::run::{POLITE, Running, actor, run, run_with_room};
 use poolwright_supervisor::control::Client;
 use poolwright_supervisor::{Event, Outcome, Readiness, SlotState};
 use rustix::fs::{CWD, Mode, mkfifoat};
@@ -71,6 +71,25 @@ async fn a_program_written_for_pm2_serves_without_being_told_to_launch() {
         )
     };
     assert!(!fleet.heard.iter().any(launched));
+    let told = |event: &&Event| matches!(event, Event::OnlyReady { .. });
+    assert_eq!(fleet.heard.iter().filter(told).count(), 1);
+}
+
+#[tokio::test]
+async fn a_program_that_is_declared_as_written_for_pm2_is_started_when_the_one_before_it_serves() {
+    let script = r#"read -r go <go; echo '"ready"' >&4; exec sleep 1000"#;
+    let mut fleet = run(2, script, |spec| {
+        spec.apps[0].ready = Readiness::Pm2;
+        mkfifoat(CWD, spec.state_dir.join("go"), Mode::RUSR | Mode::WUSR).unwrap();
+    });
+    go_one_by_one(&mut fleet).await;
+    let told = |event: &Event| matches!(event, Event::OnlyReady { .. });
+    assert!(!fleet.heard.iter().any(told));
+    let mut client = Client::connect(fleet.state_dir.path()).await.unwrap();
+    let status = client.status().await.unwrap();
+    let ids = status.apps[0].slots.iter().map(|slot| &slot.executor_id);
+    let ids: Vec<_> = ids.flatten().collect();
+    assert_eq!(ids, ["web-0", "web-1"], "those that it was given");
 }
 
 #[tokio::test]
@@ -98,13 +117,18 @@ async fn a_program_that_takes_the_held_socket_serves_when_it_is_seen_accepting_o
         spec.apps[0].ready = Readiness::Accepting;
         mkfifoat(CWD, spec.state_dir.join("go"), Mode::RUSR | Mode::WUSR).unwrap();
     });
+    go_one_by_one(&mut fleet).await;
+}
+
+/// Lets two workers go on that wait at `read -r go <go`, and sees that the second is started when the first one serves: a socket that
+/// is held listens all the while.
+async fn go_one_by_one(fleet: &mut Running) {
     let spawned = |slot: &str| {
         let slot = slot.parse().unwrap();
         move |event: &Event| matches!(event, Event::Spawned { slot: of, .. } if *of == slot)
     };
     let go = fleet.state_dir.path().join("go");
     for slot in ["web-0", "web-1"] {
-        // The socket listens all the while, and the next one is started when this one serves.
         fleet.until(spawned(slot)).await;
         let serving = fleet.heard.iter().filter(|event| serves(event)).count();
         assert_eq!(format!("web-{serving}"), slot);

@@ -80,23 +80,23 @@ async fn a_node_server_that_binds_its_port_beside_its_likes_is_seen_listening() 
 async fn a_rust_server_with_listenfd_is_seen_accepting_and_its_bare_names_are_attributed()
 -> Result<()> {
     let project = Project::new("axum-listenfd").await?;
-    axum(project.env("LINGER_MS", "100"), false).await
+    axum(project.env("LINGER_MS", "100"), "accepting", false).await
 }
 
 /// As soon as it is told to leave, hyper closes what it has accepted and not read from yet.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_axum_server_with_its_own_graceful_shutdown_loses_what_that_cuts_and_no_more()
+async fn an_axum_server_that_says_it_serves_by_sd_notify_loses_what_its_own_graceful_shutdown_cuts()
 -> Result<()> {
-    axum(Project::new("axum-listenfd").await?, true).await
+    axum(Project::new("axum-listenfd").await?, "notify", true).await
 }
 
-async fn axum(project: Project, loses_fresh_connections: bool) -> Result<()> {
+async fn axum(project: Project, ready: &str, loses_fresh_connections: bool) -> Result<()> {
     let project = project.with_libpq_variables()?;
     let program = built::program("foreign-axum")?;
     let declared = format!(
         r#"
         command = ["{}"]
-        ready = "accepting"
+        ready = "{ready}"
         listen = "127.0.0.1:{}"
         [apps.ledger.pools.db]
         max = {{ env = "POOL_SIZE", default = {POOL} }}
@@ -106,6 +106,11 @@ async fn axum(project: Project, loses_fresh_connections: bool) -> Result<()> {
         project.port,
     );
     let fleet = Fleet::start(project.declared(&manifest("ledger", &declared))?).await?;
+    if ready == "notify" {
+        for (_, slot) in fleet.slots().await? {
+            ensure!(slot["says"] == "ready to count", "{slot:#}");
+        }
+    }
     let expected = Expected {
         case: match loses_fresh_connections {
             true => "axum-stock",

@@ -1,5 +1,5 @@
-//! A service that takes its socket by `listenfd`, as under systemd's socket activation or `systemfd`, and its database from
-//! libpq's variables.
+//! A service that takes its socket by `listenfd` and says by `sd_notify` that it serves, as under systemd's socket activation,
+//! and takes its database from libpq's variables.
 
 use anyhow::Result;
 use axum::Router;
@@ -8,6 +8,7 @@ use axum::http::StatusCode;
 use axum::routing::get;
 use axum::serve::Listener;
 use listenfd::ListenFd;
+use sd_notify::NotifyState;
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use std::io;
@@ -38,6 +39,8 @@ async fn main() -> Result<()> {
     let mut terminated = signal(SignalKind::terminate())?;
     let linger = std::env::var("LINGER_MS").ok();
     let linger = Duration::from_millis(linger.map_or(Ok(0), |ms| ms.parse())?);
+    // Without a socket to say it on, nothing is said.
+    sd_notify::notify(&[NotifyState::Ready, NotifyState::Status("ready to count")])?;
     axum::serve(UntilLeaving { listener, leaving }, app)
         .with_graceful_shutdown(async move {
             terminated.recv().await;
