@@ -21,10 +21,16 @@ use poolwright_testkit::load::{self, Connections, Load, Outcome};
 use poolwright_testkit::sampler::{self, Limits, Report, Sampler};
 use poolwright_testkit::wait::Seen;
 use poolwright_testkit::{Process, built, wait_until};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 /// A fleet's start or end, on two busy cores.
 const LIMIT: Duration = Duration::from_secs(60);
+
+/// Within this a slot whose worker was killed in mid-query has sessions again: the orphans are terminated after 1.5 s, and their
+/// query would take 20.
+const SUCCEEDED: Duration = Duration::from_secs(12);
 
 /// How often the sessions are looked at.
 const PERIOD: Duration = Duration::from_millis(5);
@@ -91,20 +97,8 @@ async fn an_axum_server_that_says_it_serves_by_sd_notify_loses_what_its_own_grac
 }
 
 async fn axum(project: Project, ready: &str, loses_fresh_connections: bool) -> Result<()> {
+    let declared = ledger(&project, ready)?;
     let project = project.with_libpq_variables()?;
-    let program = built::program("foreign-axum")?;
-    let declared = format!(
-        r#"
-        command = ["{}"]
-        ready = "{ready}"
-        listen = "127.0.0.1:{}"
-        [apps.ledger.pools.db]
-        max = {{ env = "POOL_SIZE", default = {POOL} }}
-        url = {{ env = "ORM_URL" }}
-        "#,
-        program.display(),
-        project.port,
-    );
     let fleet = Fleet::start(project.declared(&manifest("ledger", &declared))?).await?;
     if ready == "notify" {
         for (_, slot) in fleet.slots().await? {
@@ -122,6 +116,90 @@ async fn axum(project: Project, ready: &str, loses_fresh_connections: bool) -> R
         loses_fresh_connections,
     };
     fleet.lives(&expected).await
+}
+
+/// Its sessions are called `ledger-0` and nothing else, and Postgres works on for it when it is gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_killed_in_mid_query_is_succeeded_when_postgres_shows_none_of_its_bare_names()
+-> Result<()> {
+    let project = Project::new("axum-listenfd")
+        .await?
+        .with_libpq_variables()?;
+    let declared = manifest("ledger", &ledger(&project, "accepting")?);
+    let alone = declared.replace(&format!("instances = {WORKERS}"), "instances = 1");
+    let mut fleet = Fleet::start(project.declared(&alone)?).await?;
+    let url = fleet.project.server.admin_url()?;
+    let sessions = async || -> Result<BTreeSet<(i32, i64)>> {
+        let all = sampler::backends(&url).await?;
+        let own = all.iter().filter(|one| one.name == "ledger-0");
+        Ok(own.map(|one| (one.pid, one.started)).collect())
+    };
+    let client = load::client(Connections::PerRequest)?;
+    let slow: Vec<_> = (0..POOL)
+        .map(|_| tokio::spawn(client.get(format!("{}slow", fleet.project.url())).send()))
+        .collect();
+    let before = wait_until(
+        "every connection of its pool is busy",
+        LIMIT,
+        async || match sessions().await {
+            Ok(found) if found.len() == POOL => Seen::Yes(found),
+            other => Seen::NotYet(other),
+        },
+    )
+    .await?;
+    let pids = fleet.pids().await?;
+    let pid = Pid::from_raw(i32::try_from(pids["ledger-0"])?).context("no pid")?;
+    kill_process(pid, Signal::KILL)?;
+    let killed = Instant::now();
+    // It waits in the held socket's queue for whoever comes.
+    let next = tokio::spawn(client.get(fleet.project.url()).send());
+    loop {
+        let now = sessions().await?;
+        let (old, new) = (
+            now.intersection(&before).count(),
+            now.difference(&before).count(),
+        );
+        ensure!(
+            old == 0 || new == 0,
+            "{new} sessions were opened beside {old} orphans"
+        );
+        ensure!(
+            killed.elapsed() < SUCCEEDED,
+            "after {:?}: {now:?}",
+            killed.elapsed()
+        );
+        if new > 0 {
+            break;
+        }
+    }
+    ensure!(
+        next.await??.status().is_success(),
+        "the successor does not answer"
+    );
+    for request in slow {
+        ensure!(
+            request.await?.is_err(),
+            "the worker that was killed answered"
+        );
+    }
+    ensure!(fleet.pids().await? != pids, "the same process");
+    fleet.stop().await
+}
+
+fn ledger(project: &Project, ready: &str) -> Result<String> {
+    let program = built::program("foreign-axum")?;
+    Ok(format!(
+        r#"
+        command = ["{}"]
+        ready = "{ready}"
+        listen = "127.0.0.1:{}"
+        [apps.ledger.pools.db]
+        max = {{ env = "POOL_SIZE", default = {POOL} }}
+        url = {{ env = "ORM_URL" }}
+        "#,
+        program.display(),
+        project.port,
+    ))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -356,9 +434,14 @@ fn sessions(expected: &Expected) -> BTreeMap<String, usize> {
 /// Every request was answered well or lost with its connection, at most one by each client for each worker that left.
 fn lost_by_the_end_of_connections_alone(clients: &str, outcome: &Outcome) -> Result<()> {
     let by_the_end = |cause: &String| {
-        ["connection closed", "reset by peer", "Broken pipe"]
-            .iter()
-            .any(|end| cause.contains(end))
+        [
+            "connection closed",
+            "reset by peer",
+            "Broken pipe",
+            "end of file",
+        ]
+        .iter()
+        .any(|end| cause.contains(end))
     };
     ensure!(
         outcome.statuses.keys().all(|status| *status == 200)

@@ -27,6 +27,7 @@ async fn main() -> Result<()> {
         .connect_lazy_with(PgConnectOptions::new());
     let app = Router::new()
         .route("/", get(answer))
+        .route("/slow", get(slow))
         .with_state(pool.clone());
     let listener = match ListenFd::from_env().take_tcp_listener(0)? {
         Some(listener) => {
@@ -74,6 +75,14 @@ impl Listener for UntilLeaving {
     fn local_addr(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }
+}
+
+/// What a report may take.
+async fn slow(State(pool): State<PgPool>) -> Result<&'static str, StatusCode> {
+    let query = sqlx::query("SELECT pg_sleep(20)");
+    let done = query.execute(&pool).await;
+    done.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
+    Ok("done")
 }
 
 async fn answer(State(pool): State<PgPool>) -> Result<String, StatusCode> {
