@@ -168,6 +168,18 @@ module.exports = ecosystem;
         Ok(setup)
     }
 
+    /// Runs in a copy of the application's directory, whose manifest goes on with this.
+    pub fn adding(self, more: &str) -> Result<Self> {
+        let setup = match self.copy {
+            Some(_) => self,
+            None => self.dotenv("")?,
+        };
+        let file = setup.directory()?.join("poolwright.toml");
+        let manifest = fs::read_to_string(&file)?;
+        fs::write(&file, manifest + more)?;
+        Ok(setup)
+    }
+
     /// The application's directory.
     pub fn directory(&self) -> Result<PathBuf> {
         match &self.copy {

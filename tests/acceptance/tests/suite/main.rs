@@ -5,6 +5,7 @@
 mod bound;
 mod cold_start;
 mod dotenv;
+mod enforce;
 mod environment;
 mod foreign;
 mod identity;
