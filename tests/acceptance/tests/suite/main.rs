@@ -20,5 +20,6 @@ mod plan;
 mod recover;
 mod releases;
 mod reload;
+mod starved;
 mod tenants;
 mod verify;
