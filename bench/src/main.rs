@@ -1,12 +1,13 @@
-//! Three comparisons in one run, all on this machine: the two stacks, the two process managers, and a fleet of 25 workers
-//! with one of 200.
+//! Four comparisons in one run, all on this machine: the two stacks, the two process managers, a fleet of 25 workers
+//! with one of 200, and `doctor` on 5,000 files with it on 10,000.
 //!
 //! Writes `docs/benchmarks.md` and the raw figures, `docs/benchmarks.json`. Takes about twelve minutes.
 //! `BENCH_ROUNDS` (default 3) says how often stacks and managers are measured. With the name of a comparison as its argument (`stacks`,
-//! `managers`, `crowd`) it measures only that one, prints what it found and writes nothing.
+//! `managers`, `crowd`, `doctor`) it measures only that one, prints what it found and writes nothing.
 
 mod client;
 mod crowd;
+mod doctor;
 mod machine;
 mod managers;
 mod process;
@@ -40,6 +41,9 @@ async fn main() -> Result<()> {
     }
     if wanted("crowd") {
         report.crowd = crowd::grow().await?;
+    }
+    if wanted("doctor") {
+        report.doctor = doctor::examine()?;
     }
     match only {
         Some(_) => report.print(),

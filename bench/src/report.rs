@@ -1,6 +1,7 @@
 //! The figures as a page and as data.
 
 mod crowd;
+mod doctor;
 mod managers;
 mod stacks;
 
@@ -9,6 +10,7 @@ use poolwright_testkit::built;
 use serde::Serialize;
 
 use crate::crowd::Figures;
+use crate::doctor::Examined;
 use crate::machine::Machine;
 use crate::managers::Managers;
 use crate::stacks::Stacks;
@@ -20,6 +22,7 @@ pub(crate) struct Report {
     pub(crate) stacks: Stacks,
     pub(crate) managers: Managers,
     pub(crate) crowd: Vec<Figures>,
+    pub(crate) doctor: Vec<Examined>,
 }
 
 /// The middle of the rounds and how far they lie apart.
@@ -75,6 +78,7 @@ impl Report {
             stacks: Stacks::default(),
             managers: Managers::default(),
             crowd: Vec::new(),
+            doctor: Vec::new(),
         }
     }
 
@@ -102,6 +106,7 @@ impl Report {
             stacks,
             managers,
             crowd,
+            doctor,
         } = self;
         Ok(format!(
             "\
@@ -118,7 +123,8 @@ disk (`fsync = off`): the disk would hide the differences.
 
 {stacks}
 {managers}
-{crowd}",
+{crowd}
+{doctor}",
             rounds = stacks.axum.len(),
             processor = machine.processor,
             cores = machine.cores,
@@ -131,6 +137,7 @@ disk (`fsync = off`): the disk would hide the differences.
             stacks = stacks::section(stacks)?,
             managers = managers::section(managers)?,
             crowd = crowd::section(crowd)?,
+            doctor = doctor::section(doctor)?,
         ))
     }
 }

@@ -30,6 +30,7 @@ mod rust;
 mod script;
 mod sketch;
 mod sql;
+mod survey;
 mod url;
 mod walk;
 
@@ -37,3 +38,4 @@ pub use examine::{
     Allowance, Evaluated, Examined, Failure, Note, Report, Surroundings, WrongManifest, examine,
 };
 pub use manifests::Manifest;
+pub use survey::{Survey, Surveyed, survey};

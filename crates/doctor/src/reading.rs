@@ -113,29 +113,34 @@ pub(crate) fn read(found: &Found) -> Result<Read, Unread> {
 
 /// Refuses what would take a parser deeper than its stack: they go down once for every level.
 fn shallow(text: &str) -> Result<(), Unread> {
-    let (mut depth, mut deepest) = (0_usize, 0_usize);
-    let (mut angles, mut stretch, mut longest) = (0_usize, 0_usize, 0_usize);
+    let (mut depth, mut deepest, mut angles) = (0_usize, 0_usize, 0_usize);
+    let (mut end, mut longest) = (0_usize, 0_usize);
     let mut before = 0_u8;
-    for byte in text.bytes() {
-        stretch += 1;
+    for (at, byte) in text.bytes().enumerate() {
         match byte {
-            b'(' | b'[' | b'{' => depth += 1,
+            b'(' | b'[' | b'{' => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
             b')' | b']' | b'}' => depth = depth.saturating_sub(1),
             // `Array<Array<…`: what is compared has an end before the next comparison.
-            b'<' if before.is_ascii_alphanumeric() => angles += 1,
+            b'<' if before.is_ascii_alphanumeric() => {
+                angles += 1;
+                deepest = deepest.max(angles);
+            }
             b'>' => angles = angles.saturating_sub(1),
             _ => {}
         }
         if matches!(byte, b';' | b',' | b'{' | b'}') {
-            stretch = 0;
+            longest = longest.max(at - end);
+            end = at;
         }
         if matches!(byte, b';' | b'{' | b'}' | b')') {
             angles = 0;
         }
-        deepest = deepest.max(depth).max(angles);
-        longest = longest.max(stretch);
         before = byte;
     }
+    longest = longest.max(text.len() - end);
     let elses = text.matches("else").take(MAX_ELSES + 1).count();
     if deepest > MAX_DEPTH || longest > MAX_STRETCH || elses > MAX_ELSES {
         return Err(Unread::because("is nested deeper than is read"));

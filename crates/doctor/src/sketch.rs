@@ -6,7 +6,7 @@
 //! where its value is kept. A full call graph with types would see more, at the price of a compiler.
 
 use poolwright_topology::hazard::{Hazard, Position};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A function of a sketch, by its place in [`Sketch::functions`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,6 +27,14 @@ pub(crate) struct Sketch {
     pub(crate) executor_pools: Vec<u32>,
     /// Environment variables that are read.
     pub(crate) variables: Vec<Variable>,
+    /// The sizes of other pools that are written down.
+    pub(crate) pools: Vec<u32>,
+    /// Addresses with a port that are written down.
+    pub(crate) addresses: Vec<String>,
+    /// Whether it tells its parent that it is ready, as PM2's `wait_ready` has it.
+    pub(crate) says_ready: bool,
+    /// Words that a command line is matched against (Rust).
+    pub(crate) words: BTreeSet<String>,
     /// What needs no other file to be seen.
     pub(crate) hazards: Vec<Hazard>,
     /// Whether a framework takes this file's exports for handlers of requests.

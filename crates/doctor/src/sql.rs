@@ -17,6 +17,11 @@ enum Word {
 /// The setting that a statement gives a value for the session: a setting of the application's own, as tenants are
 /// (`app.tenant_id`), or the role. Settings of Postgres itself are not meant, nor what is set for the transaction.
 pub(crate) fn set_for_session(text: &str) -> Option<String> {
+    // Most strings are none of it, and are not taken apart.
+    let mut threes = text.as_bytes().windows(3);
+    if !threes.any(|three| three.eq_ignore_ascii_case(b"set")) {
+        return None;
+    }
     // "Set role permissions" is a heading; a statement about the role is written in capitals.
     let capitals = text.trim_start().starts_with("SET");
     let words = words(text);

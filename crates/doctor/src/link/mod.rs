@@ -7,7 +7,8 @@ mod rules;
 use crate::packages::Package;
 use crate::sketch::{Act, Entry, Function, FunctionId, Sketch, Target};
 use modules::Modules;
-use std::collections::{HashMap, HashSet};
+use rustc_hash::FxHashMap;
+use std::collections::HashSet;
 
 pub(crate) use rules::{Told, is_below, judge};
 
@@ -40,8 +41,8 @@ struct Linked<'p> {
     sources: &'p [Source],
     packages: &'p [Package],
     modules: Modules<'p>,
-    callers: HashMap<Callee, Vec<ActId>>,
-    entries: HashMap<Callee, Entry>,
+    callers: FxHashMap<Callee, Vec<ActId>>,
+    entries: FxHashMap<Callee, Entry>,
 }
 
 impl<'p> Linked<'p> {
@@ -50,8 +51,8 @@ impl<'p> Linked<'p> {
             sources,
             packages,
             modules: Modules::of(sources, packages),
-            callers: HashMap::new(),
-            entries: HashMap::new(),
+            callers: FxHashMap::default(),
+            entries: FxHashMap::default(),
         };
         for (index, source) in sources.iter().enumerate() {
             for (act, done) in source.sketch.acts.iter().enumerate() {

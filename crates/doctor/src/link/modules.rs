@@ -3,7 +3,9 @@
 use super::{Callee, Source};
 use crate::packages::Package;
 use crate::sketch::{FunctionId, Target};
-use std::collections::{HashMap, HashSet};
+use rustc_hash::FxHashMap;
+use std::cell::RefCell;
+use std::collections::HashSet;
 
 /// What may be left off the name of a file, in the order of Vite and TypeScript.
 const EXTENSIONS: [&str; 8] = ["ts", "tsx", "mts", "cts", "js", "jsx", "mjs", "cjs"];
@@ -20,10 +22,12 @@ const WRITTEN_AS: [(&str, &str); 4] = [
 pub(super) struct Modules<'p> {
     sources: &'p [Source],
     packages: &'p [Package],
-    by_file: HashMap<&'p str, usize>,
-    by_package_name: HashMap<&'p str, usize>,
+    by_file: FxHashMap<&'p str, usize>,
+    by_package_name: FxHashMap<&'p str, usize>,
     /// Rust: the functions of a package by their names.
-    by_name: HashMap<(usize, &'p str), Vec<Callee>>,
+    by_name: FxHashMap<(usize, &'p str), Vec<Callee>>,
+    /// What was followed before: a file says the names of its imports again and again.
+    followed: RefCell<FxHashMap<(usize, &'p str), Option<usize>>>,
 }
 
 impl<'p> Modules<'p> {
@@ -33,7 +37,7 @@ impl<'p> Modules<'p> {
         let names = packages.iter().enumerate();
         let by_package_name =
             names.filter_map(|(at, package)| Some((package.name.as_deref()?, at)));
-        let mut by_name: HashMap<_, Vec<Callee>> = HashMap::new();
+        let mut by_name: FxHashMap<_, Vec<Callee>> = FxHashMap::default();
         for (source, of) in sources.iter().enumerate() {
             let Some(package) = of.package.filter(|_| of.file.ends_with(".rs")) else {
                 continue;
@@ -54,18 +58,19 @@ impl<'p> Modules<'p> {
             by_file: by_file.collect(),
             by_package_name: by_package_name.collect(),
             by_name,
+            followed: RefCell::default(),
         }
     }
 
     /// The function that a target said in `source` stands for.
-    pub(super) fn follow(&self, source: usize, target: &Target) -> Option<Callee> {
+    pub(super) fn follow(&self, source: usize, target: &'p Target) -> Option<Callee> {
         self.followed(source, target, &mut HashSet::new())
     }
 
     fn followed(
         &self,
         source: usize,
-        target: &Target,
+        target: &'p Target,
         seen: &mut HashSet<(usize, String)>,
     ) -> Option<Callee> {
         match target {
@@ -111,7 +116,16 @@ impl<'p> Modules<'p> {
     }
 
     /// The file that a module's name means in `source`.
-    fn file(&self, source: usize, module: &str) -> Option<usize> {
+    fn file(&self, source: usize, module: &'p str) -> Option<usize> {
+        let known = self.followed.borrow().get(&(source, module)).copied();
+        known.unwrap_or_else(|| {
+            let file = self.looked_up(source, module);
+            self.followed.borrow_mut().insert((source, module), file);
+            file
+        })
+    }
+
+    fn looked_up(&self, source: usize, module: &str) -> Option<usize> {
         let from = self.sources.get(source)?;
         if module.starts_with("./") || module.starts_with("../") || matches!(module, "." | "..") {
             let folder = from.file.rsplit_once('/').map_or("", |(folder, _)| folder);
@@ -133,8 +147,13 @@ impl<'p> Modules<'p> {
     fn at(&self, path: &str) -> Option<usize> {
         let exact = |path: &str| self.by_file.get(path).copied();
         let with_extension = |stem: &str| {
+            let mut path = format!("{stem}.");
             let mut extensions = EXTENSIONS.iter();
-            extensions.find_map(|extension| exact(&format!("{stem}.{extension}")))
+            extensions.find_map(|extension| {
+                path.truncate(stem.len() + 1);
+                path.push_str(extension);
+                exact(&path)
+            })
         };
         exact(path)
             .or_else(|| {

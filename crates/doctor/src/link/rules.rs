@@ -64,7 +64,7 @@ impl Opened {
 
 impl<'p> Linked<'p> {
     /// What an act opens: itself, or by making an instance of a class that is a pool.
-    fn opened(&self, id: ActId, act: &Act) -> Option<Opened> {
+    fn opened(&self, id: ActId, act: &'p Act) -> Option<Opened> {
         match &act.what {
             What::Opens(opening) => Some(Opened::Connections(*opening)),
             What::Launches => Some(Opened::Executor),

@@ -9,6 +9,7 @@ use crate::sketch::{
 use crate::{environment, sql, url};
 use poolwright_topology::hazard::Code;
 use proc_macro2::Span;
+use std::net::SocketAddr;
 use syn::visit::{self, Visit};
 use syn::{Expr, ExprCall, ExprMethodCall, Lit, Local, Pat};
 
@@ -85,6 +86,12 @@ impl Reading<'_> {
             self.act(span_of(&call.method), What::Launches);
         } else if method == "acquire_timeout" {
             self.acquire_timeout(call);
+        } else if method == "max_connections" {
+            if let Some(Expr::Lit(literal)) = call.args.first()
+                && let Lit::Int(max) = &literal.lit
+            {
+                self.sketch.pools.extend(max.base10_parse::<u32>().ok());
+            }
         } else {
             let target = Target::Named {
                 qualifier: None,
@@ -285,6 +292,9 @@ impl Reading<'_> {
         if let Some(setting) = sql::set_for_session(text) {
             let message = format!("{setting} is set for the session");
             self.hazard(Code::TenantForSession, span, message);
+        }
+        if text.parse::<SocketAddr>().is_ok() {
+            self.sketch.addresses.push(text.to_owned());
         }
         if url::limits_connections(text) {
             let message = "a URL that limits connections by connection_limit, which is ignored";

@@ -262,6 +262,15 @@ impl<'ast> Visit<'ast> for Reading<'_> {
         }
     }
 
+    fn visit_pat(&mut self, pattern: &'ast Pat) {
+        if let Pat::Lit(literal) = pattern
+            && let syn::Lit::Str(word) = &literal.lit
+        {
+            self.sketch.words.insert(word.value());
+        }
+        visit::visit_pat(self, pattern);
+    }
+
     fn visit_lit_str(&mut self, literal: &'ast syn::LitStr) {
         self.string(&literal.value(), literal.span());
     }

@@ -74,6 +74,7 @@ impl<'a> Reading<'_, 'a> {
         for argument in &call.arguments {
             self.handed_on(node, argument);
         }
+        self.sketch.says_ready |= says_ready(call);
         if self.is_handle_status(call) {
             return self.act(node, call.span, What::ReadsStatus);
         }
@@ -160,6 +161,28 @@ impl<'a> Reading<'_, 'a> {
         };
         self.sketch.acts.push(act);
     }
+}
+
+/// `process.send('ready')`, or the same as a message with a type.
+fn says_ready(call: &CallExpression<'_>) -> bool {
+    let Expression::StaticMemberExpression(member) = &call.callee else {
+        return false;
+    };
+    let said = call.arguments.first().and_then(Argument::as_expression);
+    member.property.name == "send"
+        && match said {
+            Some(Expression::StringLiteral(text)) => text.value == "ready",
+            Some(Expression::ObjectExpression(message)) => {
+                let mut properties = message.properties.iter();
+                properties.any(|property| {
+                    property.as_property().is_some_and(|property| {
+                        property.key.static_name().as_deref() == Some("type")
+                            && property.value.is_specific_string_literal("ready")
+                    })
+                })
+            }
+            _ => false,
+        }
 }
 
 /// What making an instance of a class opens.

@@ -28,7 +28,7 @@ use oxc_parser::{ParseOptions, Parser};
 use oxc_semantic::{AstNode, NodeId, Semantic, SemanticBuilder};
 use oxc_span::{SourceType, Span};
 use poolwright_topology::hazard::{Code, Hazard, Place, Position};
-use std::collections::{HashMap, HashSet};
+use rustc_hash::{FxHashMap, FxHashSet};
 use units::Units;
 
 /// Reads a file.
@@ -64,8 +64,8 @@ pub(crate) fn read(file: &str, text: &str) -> Result<Sketch, (Option<Position>, 
         file,
         serving: entries::serving(file),
         units: Units::default(),
-        heard: HashSet::new(),
-        booleans: HashMap::new(),
+        heard: FxHashSet::default(),
+        booleans: FxHashMap::default(),
         sketch: Sketch::default(),
     };
     Ok(reading.sketch())
@@ -85,9 +85,9 @@ struct Reading<'s, 'a> {
     serving: Option<Serving>,
     units: Units,
     /// Whose errors somebody listens to.
-    heard: HashSet<hearing::Whose<'a>>,
+    heard: FxHashSet<hearing::Whose<'a>>,
     /// What each function sets to `true` or `false`, as it is written.
-    booleans: HashMap<Option<FunctionId>, Vec<&'a str>>,
+    booleans: FxHashMap<Option<FunctionId>, Vec<&'a str>>,
     sketch: Sketch,
 }
 

@@ -23,6 +23,12 @@ impl<'a> Reading<'_, 'a> {
     /// The options of a pool of `pg`, by whatever is made: a pool, or an adapter that makes its own.
     pub(super) fn pool_options(&mut self, made: Span, options: Option<&'a Argument<'a>>) {
         const ENDLESS: &str = "the pool's callers wait for a connection without end";
+        let object = options.and_then(Argument::as_expression);
+        let object = object.and_then(|options| self.names.object(options));
+        if let Some(Given::Value(max)) = object.map(|object| self.names.option(object, "max")) {
+            let written = number(self.names.constant_value(max));
+            self.sketch.pools.extend(written);
+        }
         let timeout = match options {
             None => Given::Absent,
             Some(argument) => match argument.as_expression().map(|e| self.names.object(e)) {

@@ -11,6 +11,7 @@ use oxc_semantic::NodeId;
 use oxc_span::Span;
 use oxc_syntax::operator::LogicalOperator;
 use poolwright_topology::hazard::Code;
+use std::net::SocketAddr;
 
 impl<'a> Reading<'_, 'a> {
     pub(super) fn find_strings(&mut self) {
@@ -53,6 +54,9 @@ impl<'a> Reading<'_, 'a> {
         if let Some(setting) = sql::set_for_session(text) {
             let message = format!("{setting} is set for the session");
             self.hazard(Code::TenantForSession, span, message);
+        }
+        if text.parse::<SocketAddr>().is_ok() {
+            self.sketch.addresses.push(text.to_owned());
         }
         if url::limits_connections(text) {
             let message = "a URL that limits connections by connection_limit, which is ignored";

@@ -13,15 +13,16 @@ use oxc_ast::ast::{
 };
 use oxc_semantic::{AstNode, NodeId, SymbolId};
 use oxc_span::{GetSpan, Span};
+use rustc_hash::FxHashMap;
 use std::collections::HashMap;
 
 /// Where the functions of a file are.
 #[derive(Debug, Default)]
 pub(super) struct Units {
-    pub(super) by_node: HashMap<NodeId, FunctionId>,
-    pub(super) by_symbol: HashMap<SymbolId, FunctionId>,
+    pub(super) by_node: FxHashMap<NodeId, FunctionId>,
+    pub(super) by_symbol: FxHashMap<SymbolId, FunctionId>,
     /// By class and name.
-    pub(super) methods: HashMap<(NodeId, String), FunctionId>,
+    pub(super) methods: FxHashMap<(NodeId, String), FunctionId>,
 }
 
 /// What calls its function argument at once, or never again: the function is a part of where it stands.
