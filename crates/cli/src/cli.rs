@@ -1,7 +1,7 @@
 //! The command line: global options, and one variant per command. Each command's arguments stand in its file.
 
 use crate::commands::{
-    doctor, logs, plan, prepare, recover, reload, restart, scale, status, stop, up, verify,
+    doctor, init, logs, plan, prepare, recover, reload, restart, scale, status, stop, up, verify,
 };
 use crate::exit_codes;
 use clap::{Args, Parser, Subcommand};
@@ -60,4 +60,5 @@ pub(crate) enum Command {
     Verify(verify::Verify),
     Recover(recover::Recover),
     Doctor(doctor::Doctor),
+    Init(init::Init),
 }

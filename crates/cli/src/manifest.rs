@@ -12,10 +12,10 @@ use poolwright_topology::declare::{Ecosystem, Surroundings, Topology, declare};
 use std::path::{Path, PathBuf};
 
 /// The manifest's name.
-const NAME: &str = "poolwright.toml";
+pub(crate) const NAME: &str = "poolwright.toml";
 
 /// What PM2 looks for, in the order in which it is looked for here. (PM2 reads YAML as well.)
-const ECOSYSTEM: [&str; 4] = [
+pub(crate) const ECOSYSTEM: [&str; 4] = [
     "ecosystem.config.cjs",
     "ecosystem.config.js",
     "ecosystem.config.mjs",

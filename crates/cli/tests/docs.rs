@@ -86,3 +86,59 @@ fn every_way_to_be_seen_to_serve_is_explained_and_no_other() {
     };
     assert_eq!(sorted(explained), sorted(known));
 }
+
+/// Every hazard, as a table.
+fn hazards() -> String {
+    use poolwright_topology::finding::Severity;
+    use poolwright_topology::hazard::{Code, Shown};
+
+    let mut table =
+        "| code | | found in | why it matters | cure |\n| --- | --- | --- | --- | --- |\n"
+            .to_owned();
+    for code in Code::ALL {
+        let severity = match code.severity() {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+            Severity::Info => "info",
+        };
+        let shown = match code.shown() {
+            Shown::Files => "files",
+            Shown::Server => "Postgres",
+            Shown::Fleet => "the fleet",
+        };
+        // A bar would end the cell.
+        let [why, cure] = [code.why(), code.cure()].map(|text| text.replace('|', "\\|"));
+        table.push_str(&format!(
+            "| {code} | {}, {severity} | {shown} | {why} | {cure} |\n",
+            code.name()
+        ));
+    }
+    table
+}
+
+#[test]
+fn the_table_of_hazards_is_what_doctor_knows() {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs/doctor.md");
+    let page = read("docs/doctor.md");
+    let (before, rest) = page.split_once("<!-- hazards -->\n").unwrap();
+    let (table, after) = rest.split_once("<!-- /hazards -->").unwrap();
+    let hazards = hazards();
+    if std::env::var("SNAPSHOTS").is_ok_and(|mode| mode == "overwrite") && table != hazards {
+        let page = format!("{before}<!-- hazards -->\n{hazards}<!-- /hazards -->{after}");
+        std::fs::write(path, page).unwrap();
+    } else {
+        assert_eq!(table, hazards, "SNAPSHOTS=overwrite writes it anew");
+    }
+}
+
+#[test]
+fn the_doctors_settings_in_its_page_are_valid() {
+    use poolwright_topology::declare::declare;
+
+    let page = read("docs/doctor.md");
+    let settings = page.split("```toml\n").nth(1).unwrap();
+    let settings = settings.split("```").next().unwrap();
+    let app = "[apps.web]\ncommand = [\"x\"]\n[apps.web.pools.orm]\nmax = 1\n";
+    let topology = declare(&format!("{app}{settings}"), &|_| None).unwrap();
+    assert_eq!(topology.doctor.allow.len(), 2);
+}

@@ -1,6 +1,7 @@
 //! `poolwright doctor`: the mistakes that break a topology, before they run.
 
 mod live;
+mod sarif;
 
 use crate::cli::Place;
 use crate::commands;
@@ -35,7 +36,7 @@ use std::path::{Path, PathBuf};
 Examples:
   poolwright doctor                        the project of the manifest, or this folder
   poolwright doctor packages/web           another folder
-  poolwright doctor --static               in a review: the files alone
+  poolwright doctor --static --sarif       in a code review: the files alone
   poolwright doctor --json | jq .findings  for a program")]
 pub(crate) struct Doctor {
     /// The project's folder [default: the manifest's, or this one]
@@ -47,6 +48,9 @@ pub(crate) struct Doctor {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    /// Print SARIF 2.1.0, for code reviews
+    #[arg(long, conflicts_with = "json")]
+    sarif: bool,
 }
 
 impl Doctor {
@@ -64,6 +68,10 @@ impl Doctor {
         let report = examined.report();
         if self.json {
             commands::print_json(&report)?;
+        } else if self.sarif {
+            let here = std::env::current_dir();
+            let here = here.map_err(Failure::source("finding the working directory"))?;
+            commands::print_json(&sarif::sarif(&report, &root, &here))?;
         } else {
             for note in &report.notes {
                 anstream::eprintln!("{}", note_line(&root, note));

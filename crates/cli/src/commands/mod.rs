@@ -2,6 +2,7 @@
 
 pub(crate) mod doctor;
 pub(crate) mod exec_worker;
+pub(crate) mod init;
 pub(crate) mod logs;
 pub(crate) mod plan;
 pub(crate) mod prepare;
@@ -36,6 +37,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Failure> {
         Command::Verify(verify) => verify.run(&place).await,
         Command::Recover(recover) => recover.run(&place).await,
         Command::Doctor(doctor) => doctor.run(&place).await,
+        Command::Init(init) => init.run(&place).await,
     }
 }
 
