@@ -15,6 +15,8 @@ use crate::{Cell, Desk, Manager, Setup};
 
 /// From the start of the manager to the last worker's readiness, on two busy cores.
 const READY: Duration = Duration::from_secs(60);
+/// From a worker's word to its manager's repeating it.
+const SAID: Duration = Duration::from_secs(20);
 /// From the order to stop to the end of the last process; drains may take 30 s.
 const STOPPED: Duration = Duration::from_secs(45);
 
@@ -106,11 +108,20 @@ impl Fleet {
         Ok(lines.iter().filter_map(object).collect())
     }
 
-    /// The start-up line of every worker (S6).
-    pub fn start_up_lines(&self) -> Result<Vec<Value>> {
-        let mut lines = self.worker_lines()?;
-        lines.retain(|line| line["msg"] == "worker started");
-        Ok(lines)
+    /// The start-up line of every worker (S6). Waits for one of each: a worker answers that it is ready before its manager
+    /// has passed the line on.
+    pub async fn start_up_lines(&self) -> Result<Vec<Value>> {
+        wait_until("a start-up line of every worker", SAID, async || {
+            let lines = self.worker_lines().map(|mut lines| {
+                lines.retain(|line| line["msg"] == "worker started");
+                lines
+            });
+            match lines {
+                Ok(lines) if lines.len() >= self.ready.len() => Seen::Yes(lines),
+                other => Seen::NotYet(other),
+            }
+        })
+        .await
     }
 
     /// What `poolwright status` says of each slot, by its name.

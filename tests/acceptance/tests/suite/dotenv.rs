@@ -20,7 +20,7 @@ async fn two_workers_of_two_and_four_connections_follow_from_dotenv(cell: Cell) 
     expected.extend(bound::overhead(cell, &setup).await?);
 
     let fleet = Fleet::from(cell, setup, 2).await?;
-    let lines = fleet.start_up_lines()?;
+    let lines = fleet.start_up_lines().await?;
     ensure!(lines.len() == 2, "{lines:#?}");
     for line in &lines {
         ensure!(

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use poolwright_testkit::load::{self, Connections, Load};
 use poolwright_testkit::wait::Seen;
 use poolwright_testkit::wait_until;
+use rustix::process::{Pid, Signal, kill_process};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions, Connection};
 
@@ -81,7 +82,7 @@ async fn an_enforced_fleet_at_its_bound_is_never_refused_and_a_rogue_client_is_n
     .await?;
 
     // Somebody takes the place of a connection that was lost.
-    let rogue = usurped(&mut admin, &rogue).await?;
+    let rogue = usurped(&fleet, &mut admin, &rogue).await?;
     let named = |line: &str| {
         line.contains("53300")
             && line.contains("of at most 9 connections")
@@ -102,18 +103,26 @@ async fn an_enforced_fleet_at_its_bound_is_never_refused_and_a_rogue_client_is_n
     fleet.stop().await
 }
 
-/// Ends a session of the ORM's role until the rogue client is faster than its worker.
-async fn usurped(admin: &mut PgConnection, rogue: &PgConnectOptions) -> Result<PgConnection> {
-    let end = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity \
-        WHERE application_name LIKE 'web-0:prisma' LIMIT 1";
-    for _ in 0..200 {
-        sqlx::query(end).execute(&mut *admin).await?;
-        if let Ok(connection) = PgConnection::connect_with(rogue).await {
-            return Ok(connection);
-        }
-    }
-    Err(anyhow::anyhow!("the worker was always faster"))
-        .context("taking the place of a lost connection")
+/// Ends a session of a worker that stands still meanwhile, and takes its place.
+async fn usurped(
+    fleet: &Fleet,
+    admin: &mut PgConnection,
+    rogue: &PgConnectOptions,
+) -> Result<PgConnection> {
+    let slots = fleet.slots().await?;
+    let pid = slots["web-0"]["pid"].as_i64().context("no pid of web-0")?;
+    let pid = Pid::from_raw(pid.try_into()?).context("no pid of web-0")?;
+    kill_process(pid, Signal::STOP)?;
+    let ended = sqlx::query(
+        "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity
+         WHERE application_name = 'web-0:prisma' LIMIT 1",
+    )
+    .execute(&mut *admin)
+    .await;
+    let usurped = PgConnection::connect_with(rogue).await;
+    kill_process(pid, Signal::CONT)?;
+    ended?;
+    usurped.context("taking the place of a lost connection")
 }
 
 async fn ask(fleet: &Fleet) -> Result<load::Outcome> {

@@ -15,7 +15,7 @@ async fn each_worker_launches_once_under_its_own_id_and_says_so_in_one_line(
     cell: Cell,
 ) -> Result<()> {
     let fleet = Fleet::start(cell).await?;
-    let lines = start_up_lines(&fleet, 3)?;
+    let lines = start_up_lines(&fleet, 3).await?;
     for (number, line) in lines.iter().enumerate() {
         let (slot, instance) = (format!("web-{number}"), number.to_string());
         let ready = fleet
@@ -49,15 +49,15 @@ async fn an_instance_id_in_the_surrounding_environment_decides_nothing(cell: Cel
         .env("PM2_INSTANCE_ID", "7")
         .env("NODE_APP_INSTANCE", "7");
     let fleet = Fleet::from(cell, setup, 3).await?;
-    distinct_processes(&start_up_lines(&fleet, 3)?, 3)?;
+    distinct_processes(&start_up_lines(&fleet, 3).await?, 3)?;
     let slots: Vec<_> = fleet.ready.keys().map(String::as_str).collect();
     ensure!(slots == ["web-0", "web-1", "web-2"], "{slots:?}");
     fleet.stop().await
 }
 
 /// Exactly this many, sorted by slot.
-fn start_up_lines(fleet: &Fleet, expected: usize) -> Result<Vec<Value>> {
-    let mut lines = fleet.start_up_lines()?;
+async fn start_up_lines(fleet: &Fleet, expected: usize) -> Result<Vec<Value>> {
+    let mut lines = fleet.start_up_lines().await?;
     ensure!(
         lines.len() == expected,
         "{} start-up lines: {lines:#?}",
