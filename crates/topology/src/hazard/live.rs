@@ -93,6 +93,7 @@ pub fn of_findings(findings: &[Finding]) -> Vec<Live> {
     let hazards = findings.iter().filter_map(|finding| {
         let code = match finding.kind {
             Kind::ForeignRole => Code::ForeignRole,
+            Kind::PoolStarved => Code::PoolStarved,
             _ => return None,
         };
         let slot = finding.slot.as_ref();
@@ -281,6 +282,7 @@ mod tests {
     use super::*;
     use crate::budget::{self, Cap, ServerLimits};
     use crate::declare::declare;
+    use crate::hazard::Shown;
 
     const MANIFEST: &str = r#"
 [apps.web]
@@ -419,6 +421,26 @@ executor = true
         assert_eq!(of_one("orm", unnoticed), [Code::OrphansUnnoticed]);
         let too_old = |facts: &mut PoolFacts| facts.settings = Settings::default();
         assert_eq!(of_one("dbos", too_old), []);
+    }
+
+    #[test]
+    fn of_a_running_fleet_it_is_what_every_hazard_of_a_fleet_stands_for() {
+        let finding = |kind| Finding {
+            kind,
+            severity: crate::finding::Severity::Error,
+            slot: Some("web-1".parse().unwrap()),
+            pool: Some("orm".into()),
+            message: "seen".into(),
+            cure: String::new(),
+        };
+        let kinds = [Kind::OverBound, Kind::ForeignRole, Kind::PoolStarved];
+        let found = of_findings(&kinds.map(finding));
+        let codes: Vec<Code> = found.iter().map(|live| live.code).collect();
+        assert_eq!(codes, [Code::ForeignRole, Code::PoolStarved]);
+        let all = Code::ALL.iter().filter(|code| code.shown() == Shown::Fleet);
+        assert!(all.clone().all(|code| codes.contains(code)), "{codes:?}");
+        let pool = found[0].pool.as_ref().unwrap();
+        assert_eq!((pool.0.as_str(), pool.1.as_str()), ("web", "orm"));
     }
 
     #[test]

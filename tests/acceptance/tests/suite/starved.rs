@@ -37,6 +37,12 @@ async fn a_starved_pool_is_named_with_what_holds_it_and_left_alone() -> Result<(
     }
     ensure!(fleet.pids().await? == before, "somebody was restarted");
     ensure!(fleet.finished().await? == 0, "it moves");
+    let doctor = fleet.tool.run(&["doctor", "--json"]).await?;
+    let report = doctor.expect(5)?.json()?;
+    let findings = report["findings"].as_array().context("findings")?;
+    let found = findings.iter().find(|found| found["code"] == "PW701");
+    let found = found.with_context(|| format!("{report:#}"))?;
+    ensure!(found["message"] == message, "{found:#}");
     fleet.stop().await
 }
 
