@@ -4,6 +4,7 @@
 
 mod bound;
 mod cold_start;
+mod doctor;
 mod dotenv;
 mod enforce;
 mod environment;
