@@ -8,10 +8,17 @@ use socket2::{Domain, Socket, Type};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// Connections that the kernel queues while nobody accepts. It is capped by `net.core.somaxconn`,
 /// whose default is this number.
 const BACKLOG: i32 = 4096;
+
+/// How long an address may be taken by processes that are about to be gone: the workers of a supervisor that was killed
+/// die with it, and hold the socket until the kernel has taken them down, which takes a moment for a large one.
+const DYING: Duration = Duration::from_secs(3);
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// The held socket of one app.
 #[derive(Debug)]
@@ -26,7 +33,7 @@ impl Held {
         let Some(address) = app.held_address() else {
             return Ok(None);
         };
-        match listen(address) {
+        match patiently(|| listen(address)) {
             Ok(held) => Ok(Some(held)),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(Error::AddressInUse {
                 app: app.name.clone(),
@@ -53,6 +60,23 @@ impl Held {
     /// Another descriptor of the same socket, for a worker.
     pub(crate) fn hand_down(&self) -> io::Result<OwnedFd> {
         self.socket.try_clone()
+    }
+}
+
+/// The outcome of an attempt that is made again while the address is in use, for as long as somebody may be about to leave it.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the address is claimed before anything else of the supervisor runs"
+)]
+fn patiently<T>(attempt: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    let begin = Instant::now();
+    loop {
+        match attempt() {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && begin.elapsed() < DYING => {
+                thread::sleep(LOOK_AGAIN);
+            }
+            outcome => return outcome,
+        }
     }
 }
 
