@@ -45,7 +45,7 @@ pub trait Backends: Debug + Send + Sync {
 
     /// The fleet has come down to this many workers of each app, and the backends of those that left are gone: what
     /// [`Backends::admit`] has made room for beyond that is not needed any more. Never called while `admit` is, and not after a
-    /// later scaling was asked for. Need not be cancel safe.
+    /// later scaling was asked for. It is dropped when the fleet ends, so it must be cancel safe.
     ///
     /// # Errors
     /// [`Unreachable`] when it could not be given back. The fleet goes on; it is tried again when it comes down the next
@@ -125,10 +125,6 @@ impl Inquiries {
         }
     }
 
-    pub(crate) fn backends(&self) -> Arc<dyn Backends> {
-        Arc::clone(&self.backends)
-    }
-
     /// Asks for a slot's backends.
     pub(crate) fn confirm(&mut self, slot: SlotId) {
         self.waiting.insert(slot);
@@ -137,7 +133,7 @@ impl Inquiries {
 
     /// Has a slot's backends terminated.
     pub(crate) fn terminate(&mut self, slot: SlotId) {
-        let backends = self.backends();
+        let backends = Arc::clone(&self.backends);
         self.under_way.spawn(async move {
             let done = timely(backends.terminate(&slot)).await;
             Answered::Terminated(slot, done.err())
@@ -171,7 +167,7 @@ impl Inquiries {
         }
         let slots = std::mem::take(&mut self.waiting);
         self.asked.clone_from(&slots);
-        let backends = self.backends();
+        let backends = Arc::clone(&self.backends);
         self.under_way.spawn(async move {
             match timely(backends.remaining(&slots)).await {
                 Ok(found) => {

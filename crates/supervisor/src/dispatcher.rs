@@ -1,7 +1,8 @@
 //! The loop: many sources become one input, the handover decides, the loop enacts.
 
 use crate::attendant::{Ears, Told, Worker};
-use crate::backends::{Answered, Backends, Inquiries, NotAdmitted, Unreachable};
+use crate::backends::{Answered, Backends, Inquiries, NotAdmitted};
+use crate::budget::{Budget, Said};
 use crate::control::{
     self, Answers, AppStatus, Asked, ControlSocket, FleetStatus, Inquirer, Request, Response, Step,
     Views,
@@ -25,10 +26,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 use tokio::runtime::Handle;
-use tokio::sync::{Mutex, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -137,8 +137,7 @@ impl Supervisor {
             mut asked,
             views,
         } = self;
-        let inquiries = Inquiries::new(backends);
-        let mut dispatcher = Dispatcher::new(spec, held, spawner, ears, inquiries);
+        let mut dispatcher = Dispatcher::new(spec, held, spawner, ears, backends);
         let mut conversations = JoinSet::new();
         let farewell = CancellationToken::new();
 
@@ -156,15 +155,7 @@ impl Supervisor {
                 }
                 Some((worker, told)) = from_workers.recv() => dispatcher.told(worker, told).await,
                 Some(answered) = dispatcher.inquiries.next() => dispatcher.answered(answered).await,
-                Some(Ok(admission)) = dispatcher.admissions.join_next() => {
-                    dispatcher.admitted(admission).await;
-                }
-                Some(Ok(error)) = dispatcher.relinquishing.join_next() => {
-                    if let Some(error) = error {
-                        let reason = error.to_string();
-                        dispatcher.outbox_unless_full(Event::NotRelinquished { reason });
-                    }
-                }
+                Some(said) = dispatcher.budget.next() => dispatcher.budgeted(said).await,
                 name = signals.next() => dispatcher.signalled(name).await,
                 Some(asked) = asked.recv() => dispatcher.asked(asked).await,
                 Ok((stream, _)) = control.listener().accept() => {
@@ -204,14 +195,7 @@ struct Dispatcher {
     roster: Roster,
     requests: Requests,
     inquiries: Inquiries,
-    /// The scaling that waits for the budget's word: one at a time, so that no two are promised the same
-    /// connections.
-    admissions: JoinSet<Admission>,
-    /// What the fleet gives back when it has come down. Whoever asks the budget holds the lock meanwhile.
-    relinquishing: JoinSet<Option<Unreachable>>,
-    budget: Arc<Mutex<()>>,
-    /// How many scalings were asked for: what is given back is what nobody has asked for since.
-    scalings: Arc<AtomicU64>,
+    budget: Budget<Scaling>,
     /// What the caller is to know and has had no room for.
     outbox: VecDeque<Event>,
     signals_seen: u32,
@@ -226,12 +210,11 @@ struct Dispatcher {
     outcome: Option<Outcome>,
 }
 
-/// A scaling and what the budget says to it.
-struct Admission {
+/// A scaling that waits for the budget's word.
+struct Scaling {
     app: Name,
     instances: u32,
     answers: Answers,
-    verdict: Result<(), NotAdmitted>,
 }
 
 impl Dispatcher {
@@ -240,7 +223,7 @@ impl Dispatcher {
         held: BTreeMap<Name, Held>,
         spawner: Spawner,
         ears: Ears,
-        inquiries: Inquiries,
+        backends: Arc<dyn Backends>,
     ) -> Self {
         let policy = Policy {
             seed: RandomState::new().build_hasher().finish(),
@@ -260,11 +243,8 @@ impl Dispatcher {
             fleet,
             roster,
             requests: Requests::default(),
-            inquiries,
-            admissions: JoinSet::new(),
-            relinquishing: JoinSet::new(),
-            budget: Arc::default(),
-            scalings: Arc::default(),
+            budget: Budget::new(Arc::clone(&backends)),
+            inquiries: Inquiries::new(backends),
             outbox: VecDeque::new(),
             signals_seen: 0,
             generation: 1,
@@ -650,7 +630,7 @@ impl Dispatcher {
             Some(format!(
                 "{app} is being scaled; ask again when that has ended"
             ))
-        } else if !self.admissions.is_empty() {
+        } else if self.budget.is_deciding() {
             Some("another scaling is being decided; ask again".to_owned())
         } else {
             None
@@ -661,41 +641,31 @@ impl Dispatcher {
         let mut workers = self.workers();
         let present = workers.insert(app.clone(), instances);
         let grows = present.is_none_or(|present| instances > present);
-        let backends = self.inquiries.backends();
-        self.scalings.fetch_add(1, Ordering::Relaxed);
-        let budget = Arc::clone(&self.budget);
-        self.admissions.spawn(async move {
-            let _asking = budget.lock().await;
-            // Fewer always fit, also where the servers have become too small for what there is.
-            let verdict = match grows {
-                true => backends.admit(&workers).await,
-                false => Ok(()),
-            };
-            Admission {
-                app,
-                instances,
-                answers,
-                verdict,
-            }
-        });
+        let scaling = Scaling {
+            app,
+            instances,
+            answers,
+        };
+        self.budget.decide(scaling, workers, grows);
     }
 
     /// Gives back what a larger fleet was admitted with, once nobody is on the way out or in.
     fn relinquish(&mut self) {
-        if !self.admissions.is_empty() || self.fleet.slots().any(|view| view.leaving) {
-            return;
+        if !self.budget.is_deciding() && !self.fleet.slots().any(|view| view.leaving) {
+            self.budget.relinquish(self.workers());
         }
-        let workers = self.workers();
-        let backends = self.inquiries.backends();
-        let (budget, scalings) = (Arc::clone(&self.budget), Arc::clone(&self.scalings));
-        let asked = scalings.load(Ordering::Relaxed);
-        self.relinquishing.spawn(async move {
-            let _asking = budget.lock().await;
-            if scalings.load(Ordering::Relaxed) != asked {
-                return None;
+    }
+
+    /// What the budget has said.
+    async fn budgeted(&mut self, said: Said<Scaling>) {
+        match said {
+            Said::Verdict(scaling, verdict) => self.admitted(scaling, verdict).await,
+            Said::Relinquished(None) => {}
+            Said::Relinquished(Some(error)) => {
+                let reason = error.to_string();
+                self.outbox_unless_full(Event::NotRelinquished { reason });
             }
-            backends.relinquish(&workers).await.err()
-        });
+        }
     }
 
     /// How many workers of each app there are or are about to be, with those that are on their way out.
@@ -711,13 +681,12 @@ impl Dispatcher {
         self.spec.apps.iter().map(of).collect()
     }
 
-    async fn admitted(&mut self, admission: Admission) {
-        let Admission {
+    async fn admitted(&mut self, scaling: Scaling, verdict: Result<(), NotAdmitted>) {
+        let Scaling {
             app,
             instances,
             answers,
-            verdict,
-        } = admission;
+        } = scaling;
         match verdict {
             Ok(()) => {}
             Err(NotAdmitted::DoesNotFit(reason)) => {

@@ -49,6 +49,7 @@
 
 mod attendant;
 pub mod backends;
+mod budget;
 pub mod control;
 mod descriptors;
 mod dispatcher;

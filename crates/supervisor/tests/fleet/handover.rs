@@ -47,6 +47,21 @@ fn kill(pid: u32) {
     kill_process(pid, Signal::KILL).unwrap();
 }
 
+/// The most processes that ran at one time.
+fn most_processes(events: &[Event]) -> usize {
+    let mut running = BTreeSet::new();
+    let mut most = 0;
+    for event in events {
+        match event {
+            Event::Spawned { pid, .. } => _ = running.insert(*pid),
+            Event::Exited { pid, .. } => _ = running.remove(pid),
+            _ => {}
+        }
+        most = most.max(running.len());
+    }
+    most
+}
+
 /// At every instant at most one slot does not serve, and no slot has two launched processes.
 fn one_at_a_time(events: &[Event]) {
     let mut down = BTreeSet::new();
@@ -94,6 +109,8 @@ async fn a_reload_replaces_every_worker_one_by_one_each_booted_before_its_predec
         .until(|event| matches!(event, Event::Roll(RollNews::Ended(RollEnd::Done))))
         .await;
     one_at_a_time(&fleet.heard[heard..]);
+    assert_eq!(most_processes(&fleet.heard[..heard]), 3);
+    assert_eq!(most_processes(&fleet.heard), 4);
     for (slot, before) in (0..3).zip(before) {
         assert_ne!(pid(&fleet, slot), before);
     }

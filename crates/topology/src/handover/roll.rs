@@ -50,8 +50,8 @@ impl Fleet {
     }
 
     /// While a new worker launches and is watched, the next slot's successor boots: it opens nothing, and the
-    /// place of the predecessor that has left is free, so that a reload runs one process more than the
-    /// fleet has slots and never two.
+    /// place of the predecessor that has left is free, so that a reload in which nothing fails runs one
+    /// process more than the fleet has slots and never two.
     fn boot_ahead(&mut self, how: How, now: Moment, actions: &mut Vec<Action>) {
         let arriving = |slot: &Slot| matches!(slot.turn, Turn::Arriving | Turn::Settling { .. });
         if !self.slots.iter().any(arriving) {

@@ -91,10 +91,20 @@ async fn an_enforced_fleet_at_its_bound_is_never_refused_and_a_rogue_client_is_n
     fleet
         .line("who holds the connections", NAMED, named)
         .await?;
+    let verify = fleet.setup.poolwright()?;
+    let violated = verify.run(&["verify", "--json"]).await?.expect(4)?.json()?;
+    let findings = violated["findings"].as_array().context("no findings")?;
+    let stranger = findings
+        .iter()
+        .find(|found| found["kind"] == "unattributed");
+    let named = stranger.and_then(|found| found["message"].as_str());
+    ensure!(
+        named.is_some_and(|message| message.contains("\"rogue\"")),
+        "{violated}"
+    );
     rogue.close().await?;
-    let verdict = fleet.setup.poolwright()?;
     wait_until("the pool is whole again", NAMED, async || {
-        match verdict.json(&["verify"]).await {
+        match verify.json(&["verify"]).await {
             Ok(verdict) if verdict["holds"] == true && verdict["peak"] == 18 => Seen::Yes(()),
             other => Seen::NotYet(other.map_err(|error| error.to_string())),
         }

@@ -119,9 +119,9 @@ mod tests {
 
     #[test]
     fn an_absolute_path_is_made_relative_to_the_project() {
-        let folder = Path::new("/work/apps/web");
+        let folder = Path::new("/srv/apps/web");
         let table = [
-            ("/work/apps/web/server.js", "server.js"),
+            ("/srv/apps/web/server.js", "server.js"),
             ("/work/target/release/web", "../../target/release/web"),
             ("server.js", "server.js"),
             ("/usr/bin/web", "../../../usr/bin/web"),

@@ -33,7 +33,7 @@ impl Reader<'_> {
         const EXPECTED: &str =
             "a list of tables, as in [{ code = \"PW202\", reason = \"why it is none here\" }]";
         let Some(items) = value.get_ref().as_array() else {
-            self.mistake(value.span(), super::shown(value.get_ref()), EXPECTED);
+            self.mistake(value.span(), super::value::shown(value.get_ref()), EXPECTED);
             return None;
         };
         let read: Vec<_> = items.iter().map(|item| self.allowance(item)).collect();

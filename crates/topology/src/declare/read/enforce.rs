@@ -1,6 +1,7 @@
 //! `[enforce]`: what Postgres itself is to hold the fleet to.
 
-use super::{Content, Reader, Value};
+use super::value::Content;
+use super::{Reader, Value};
 use crate::budget::role_of;
 use crate::declare::{App, Enforce, MAX_POOL, Monitor, Prepare};
 use crate::units::Connections;
