@@ -9,13 +9,17 @@ beforeAll(async () => {
 });
 afterAll(() => databases.drop());
 
-async function withPool(max: number, work: (pool: FixedPool) => Promise<void>, more = ''): Promise<void> {
-	const pool = new FixedPool({
+function pooled(max: number, more = ''): FixedPool {
+	return new FixedPool({
 		url: databases.databaseUrl + more,
 		max,
 		applicationName: 'web-0:prisma',
 		connectionTimeoutMs: 2_000
 	});
+}
+
+async function withPool(max: number, work: (pool: FixedPool) => Promise<void>, more = ''): Promise<void> {
+	const pool = pooled(max, more);
 	try {
 		await pool.fill();
 		await work(pool);
@@ -76,12 +80,7 @@ test('a refusal for the limit of the role names role, limit and who holds the co
 	await databases.admin.query(`ALTER ROLE ${role} CONNECTION LIMIT 4`);
 	const rogue = new pg.Client({ connectionString: databases.databaseUrl, application_name: 'psql' });
 	await rogue.connect();
-	const pool = new FixedPool({
-		url: databases.databaseUrl,
-		max: 4,
-		applicationName: 'web-0:prisma',
-		connectionTimeoutMs: 2_000
-	});
+	const pool = pooled(4);
 	try {
 		await expect(pool.fill()).rejects.toThrow(
 			`the role "${role}" has 4 of at most 4 connections, held by web-0:prisma 3, psql 1`
@@ -100,12 +99,7 @@ test('a refusal for the limit of the role names role, limit and who holds the co
 test('a refusal when nobody is left to ask says so', async () => {
 	const role = new URL(databases.databaseUrl).username;
 	await databases.admin.query(`ALTER ROLE ${role} CONNECTION LIMIT 0`);
-	const pool = new FixedPool({
-		url: databases.databaseUrl,
-		max: 1,
-		applicationName: 'web-0:prisma',
-		connectionTimeoutMs: 2_000
-	});
+	const pool = pooled(1);
 	try {
 		await expect(pool.fill()).rejects.toThrow(/too many connections for role .* no connection is left to ask/);
 	} finally {

@@ -31,6 +31,7 @@ mod script;
 mod sketch;
 mod sql;
 mod survey;
+mod text;
 mod url;
 mod walk;
 

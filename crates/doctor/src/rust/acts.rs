@@ -6,10 +6,9 @@ use super::{Reading, position, span_of};
 use crate::sketch::{
     Act, Entry, Function, FunctionId, Heard, Kept, Opening, Target, Variable, What,
 };
-use crate::{environment, sql, url};
+use crate::{environment, text};
 use poolwright_topology::hazard::Code;
 use proc_macro2::Span;
-use std::net::SocketAddr;
 use syn::visit::{self, Visit};
 use syn::{Expr, ExprCall, ExprMethodCall, Lit, Local, Pat};
 
@@ -289,16 +288,11 @@ impl Reading<'_> {
     }
 
     pub(super) fn string(&mut self, text: &str, span: Span) {
-        if let Some(setting) = sql::set_for_session(text) {
-            let message = format!("{setting} is set for the session");
-            self.hazard(Code::TenantForSession, span, message);
+        for (code, found) in text::hazards(text) {
+            self.hazard(code, span, found);
         }
-        if text.parse::<SocketAddr>().is_ok() {
+        if text::is_address(text) {
             self.sketch.addresses.push(text.to_owned());
-        }
-        if url::limits_connections(text) {
-            let message = "a URL that limits connections by connection_limit, which is ignored";
-            self.hazard(Code::ConnectionLimitInUrl, span, message);
         }
     }
 

@@ -4,14 +4,13 @@ use super::Reading;
 use super::names::Root;
 use super::options::number;
 use crate::sketch::Variable;
-use crate::{sql, url};
+use crate::{text, url};
 use oxc_ast::AstKind;
 use oxc_ast::ast::{Argument, CallExpression, Expression};
 use oxc_semantic::NodeId;
 use oxc_span::Span;
 use oxc_syntax::operator::LogicalOperator;
 use poolwright_topology::hazard::Code;
-use std::net::SocketAddr;
 
 impl<'a> Reading<'_, 'a> {
     pub(super) fn find_strings(&mut self) {
@@ -51,16 +50,11 @@ impl<'a> Reading<'_, 'a> {
     }
 
     fn text(&mut self, span: Span, text: &str) {
-        if let Some(setting) = sql::set_for_session(text) {
-            let message = format!("{setting} is set for the session");
-            self.hazard(Code::TenantForSession, span, message);
+        for (code, found) in text::hazards(text) {
+            self.hazard(code, span, found);
         }
-        if text.parse::<SocketAddr>().is_ok() {
+        if text::is_address(text) {
             self.sketch.addresses.push(text.to_owned());
-        }
-        if url::limits_connections(text) {
-            let message = "a URL that limits connections by connection_limit, which is ignored";
-            self.hazard(Code::ConnectionLimitInUrl, span, message);
         }
     }
 

@@ -11,6 +11,7 @@ use sqlx::postgres::PgConnection;
 use sqlx::{Connection, query};
 use std::thread;
 use std::time::Duration;
+use tokio::task::JoinHandle;
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -158,15 +159,24 @@ async fn an_id_that_is_no_slots_may_be_behind_any_session_without_a_slots_name()
     server.stop().await
 }
 
+/// A recovery of three workflows of `web-2` that waits before it writes.
+async fn held_up(
+    url: &DatabaseUrl,
+    db: &mut PgConnection,
+) -> Result<(Gate, JoinHandle<Result<Report>>)> {
+    begin(db, "web-2", VERSION, 3).await?;
+    let mut gate = Gate::shut(url).await?;
+    let mut store = open(url).await?;
+    let recovery = tokio::spawn(async move { recover(&mut store).await });
+    gate.until_somebody_waits().await?;
+    Ok((gate, recovery))
+}
+
 /// A process that starts on this host in the middle of a recovery waits for its end, and then finds nothing to be its own.
 #[tokio::test]
 async fn a_start_on_this_host_waits_for_the_write_that_was_begun() -> Result<()> {
     let (server, url, mut db) = system().await?;
-    begin(&mut db, "web-2", VERSION, 3).await?;
-    let mut gate = Gate::shut(&url).await?;
-    let mut store = open(&url).await?;
-    let recovery = tokio::spawn(async move { recover(&mut store).await });
-    gate.until_somebody_waits().await?;
+    let (gate, recovery) = held_up(&url, &mut db).await?;
 
     let name = LockName::here("web-2", &url.store());
     let (told, waits) = std::sync::mpsc::channel();
@@ -189,11 +199,7 @@ async fn a_start_on_this_host_waits_for_the_write_that_was_begun() -> Result<()>
 #[tokio::test]
 async fn what_an_executor_of_another_host_begins_in_the_middle_is_left_to_it() -> Result<()> {
     let (server, url, mut db) = system().await?;
-    begin(&mut db, "web-2", VERSION, 3).await?;
-    let mut gate = Gate::shut(&url).await?;
-    let mut store = open(&url).await?;
-    let recovery = tokio::spawn(async move { recover(&mut store).await });
-    gate.until_somebody_waits().await?;
+    let (gate, recovery) = held_up(&url, &mut db).await?;
 
     let mut there = session(&url, "web-2:dbos").await?;
     let begun = begin(&mut there, "web-2", VERSION, 4).await?;
