@@ -122,7 +122,7 @@ mod tests {
         let folder = Path::new("/srv/apps/web");
         let table = [
             ("/srv/apps/web/server.js", "server.js"),
-            ("/work/target/release/web", "../../target/release/web"),
+            ("/srv/target/release/web", "../../target/release/web"),
             ("server.js", "server.js"),
             ("/usr/bin/web", "../../../usr/bin/web"),
         ];
