@@ -58,6 +58,11 @@ lint: setup-tools $(NODE_MODULES) ## Check format, lints, dependency rules, lice
 build: $(PAGE) ## Build everything that the tests run
 	cargo build --workspace --bins
 
+.PHONY: fuzz
+fuzz: ## Throw arbitrary manifests, ecosystem files and environments at what reads them (MINUTES=1 for each)
+	@scripts/setup fuzz
+	scripts/fuzz $(or $(MINUTES),1)
+
 .PHONY: bench
 bench: setup $(PAGE) ## Measure both stacks side by side and write docs/benchmarks.md
 	cargo build --release --workspace --bins

@@ -3,7 +3,9 @@
 
 use crate::failure::Failure;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::path::Path;
 
 /// Where `up` leaves the URLs of an embedded server for `verify` and `plan`, in the state folder. Private: the URLs
 /// have passwords.
@@ -21,6 +23,13 @@ impl Environment {
     pub(crate) fn beside(folder: &Path) -> Result<Self, Failure> {
         Ok(Self {
             files: read(&folder.join(".env"))?,
+        })
+    }
+
+    /// What a text says that might stand in that file.
+    pub(crate) fn in_text(file: &Path, text: &str) -> Result<Self, Failure> {
+        Ok(Self {
+            files: entries(file, text.as_bytes())?,
         })
     }
 
@@ -49,13 +58,17 @@ impl Environment {
     }
 }
 
-fn read(file: &PathBuf) -> Result<BTreeMap<String, String>, Failure> {
-    let entries = match dotenvy::from_path_iter(file) {
-        Ok(entries) => entries,
-        Err(error) if error.not_found() => return Ok(BTreeMap::new()),
-        Err(error) => return Err(unreadable(file, &error)),
-    };
-    entries
+fn read(file: &Path) -> Result<BTreeMap<String, String>, Failure> {
+    match File::open(file) {
+        Ok(text) => entries(file, text),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(BTreeMap::new()),
+        Err(error) => Err(unreadable(file, &dotenvy::Error::Io(error))),
+    }
+}
+
+/// The variables of a text that stands, or might stand, in that file.
+fn entries(file: &Path, text: impl Read) -> Result<BTreeMap<String, String>, Failure> {
+    dotenvy::from_read_iter(text)
         .collect::<Result<_, _>>()
         .map_err(|error| unreadable(file, &error))
 }

@@ -3,7 +3,7 @@
 use crate::exit_codes::Exit;
 use crate::style;
 use miette::{GraphicalReportHandler, LabeledSpan, MietteDiagnostic, NamedSource, Report};
-use poolwright_topology::declare::{Mistake, Placed};
+use poolwright_topology::declare::{Mistake, Placed, blotted};
 use std::error::Error;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -104,14 +104,12 @@ impl Failure {
                 text,
                 mistakes,
             } => {
-                report_mistakes(file, text, mistakes);
+                let pictured = std::io::stderr().is_terminal();
+                anstream::eprint!("{}", of_manifest(file, text, mistakes, pictured));
                 Exit::Declaration
             }
             Self::Ecosystem { file, mistakes } => {
-                announce_mistakes(file, mistakes.len());
-                for mistake in mistakes {
-                    anstream::eprintln!("  {}: {mistake}", file.display());
-                }
+                anstream::eprint!("{}", of_ecosystem(file, mistakes));
                 Exit::Declaration
             }
             Self::Said { exit, message } => {
@@ -142,51 +140,65 @@ impl Failure {
     }
 }
 
-/// The line above all mistakes. How many there are, in words.
-fn announce_mistakes(file: &Path, number: usize) -> String {
-    let count = match number {
-        1 => "1 mistake".to_owned(),
-        n => format!("{n} mistakes"),
-    };
+/// The line above all mistakes.
+fn announced(file: &Path, number: usize) -> String {
     let bad = style::BAD;
-    anstream::eprintln!(
-        "{}error{}: {count} in {} and its environment; nothing was opened",
+    format!(
+        "{}error{}: {} in {} and its environment; nothing was opened\n",
         bad.render(),
         bad.render_reset(),
+        counted(number),
         file.display()
-    );
-    count
+    )
 }
 
-/// All mistakes at once: one line each, and on a terminal the places in the file as well.
-fn report_mistakes(file: &Path, text: &str, mistakes: &[Mistake]) {
-    let count = announce_mistakes(file, mistakes.len());
+fn counted(mistakes: usize) -> String {
+    match mistakes {
+        1 => "1 mistake".to_owned(),
+        n => format!("{n} mistakes"),
+    }
+}
+
+/// All mistakes of an ecosystem file at once, one line each.
+pub(crate) fn of_ecosystem(file: &Path, mistakes: &[Placed]) -> String {
+    let mut told = announced(file, mistakes.len());
+    for mistake in mistakes {
+        told.push_str(&format!("  {}: {mistake}\n", file.display()));
+    }
+    told
+}
+
+/// All mistakes of a manifest at once: one line each, and with `pictured` their places in the file as well. The passwords in
+/// the file's URLs are blotted out there.
+pub(crate) fn of_manifest(file: &Path, text: &str, mistakes: &[Mistake], pictured: bool) -> String {
+    let mut told = announced(file, mistakes.len());
     for mistake in mistakes {
         let (line, column) = position(text, mistake.span.start);
-        anstream::eprintln!("  {}:{line}:{column}: {mistake}", file.display());
+        let file = file.display();
+        told.push_str(&format!("  {file}:{line}:{column}: {mistake}\n"));
     }
-    if std::io::stderr().is_terminal() {
-        let labels = mistakes.iter().map(|mistake| {
-            LabeledSpan::new_with_span(
-                Some(format!("found {}", mistake.found)),
-                mistake.span.start
-                    ..mistake
-                        .span
-                        .end
-                        .max(mistake.span.start + 1)
-                        .min(text.len().max(1)),
-            )
-        });
-        let diagnostic = MietteDiagnostic::new(count).with_labels(labels);
-        let report = Report::new(diagnostic).with_source_code(NamedSource::new(
-            file.display().to_string(),
-            text.to_owned(),
-        ));
-        let mut picture = String::new();
-        let handler = GraphicalReportHandler::new();
-        if handler.render_report(&mut picture, report.as_ref()).is_ok() {
-            anstream::eprintln!("\n{picture}");
-        }
+    if pictured {
+        told.push_str(&picture(file, text, mistakes));
+    }
+    told
+}
+
+fn picture(file: &Path, text: &str, mistakes: &[Mistake]) -> String {
+    let labels = mistakes.iter().map(|mistake| {
+        let after = mistake.span.start.saturating_add(1);
+        let end = mistake.span.end.max(after).min(text.len().max(1));
+        let label = format!("found {}", mistake.found);
+        LabeledSpan::new_with_span(Some(label), mistake.span.start..end)
+    });
+    let diagnostic = MietteDiagnostic::new(counted(mistakes.len())).with_labels(labels);
+    let source = NamedSource::new(file.display().to_string(), blotted(text));
+    let report = Report::new(diagnostic).with_source_code(source);
+    let mut picture = "\n".to_owned();
+    let handler = GraphicalReportHandler::new();
+    match handler.render_report(&mut picture, report.as_ref()) {
+        Ok(()) => picture + "\n",
+        // The lines above say it all.
+        Err(_) => String::new(),
     }
 }
 

@@ -1,4 +1,6 @@
 //! `poolwright`: declares, plans, launches and verifies the Postgres connections of a fleet.
+//!
+//! The program is [`main`]; a library beside it lets the fuzzer drive what reads other people's files.
 
 mod aside;
 mod backends;
@@ -10,6 +12,8 @@ mod ecosystem;
 mod environment;
 mod exit_codes;
 mod failure;
+#[doc(hidden)]
+pub mod fuzzed;
 mod hint;
 mod init;
 mod live;
@@ -27,7 +31,9 @@ mod style;
 use clap::Parser;
 use std::process::ExitCode;
 
-fn main() -> ExitCode {
+/// Runs the command line that the process was started with, and says how to exit.
+#[must_use]
+pub fn main() -> ExitCode {
     if let Some(code) = commands::exec_worker::intercept() {
         return code;
     }

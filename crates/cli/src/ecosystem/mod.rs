@@ -153,7 +153,7 @@ fn in_background(source: impl Read + Send + 'static, limit: u64, line: bool) -> 
 }
 
 /// With the credentials of every URL replaced.
-fn masked(text: &str) -> String {
+pub(crate) fn masked(text: &str) -> String {
     let mut parts = text.split("://");
     let mut masked = parts.next().unwrap_or_default().to_owned();
     for part in parts {

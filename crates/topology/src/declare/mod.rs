@@ -12,7 +12,7 @@ mod read;
 mod url;
 
 pub use ecosystem::{Ecosystem, Placed, Surroundings, ecosystem};
-pub use url::{DatabaseUrl, UrlError};
+pub use url::{DatabaseUrl, UrlError, blotted};
 
 use crate::hazard::Code;
 use crate::tag::{Name, SlotId, Tag};

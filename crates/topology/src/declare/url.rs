@@ -228,6 +228,58 @@ impl fmt::Debug for DatabaseUrl {
     }
 }
 
+/// A file's text with the passwords of its URLs blotted out, as long as before, so that places in it stay where they are. For
+/// what is shown of a file that may not even parse, so it rather blots out too much.
+#[must_use]
+pub fn blotted(text: &str) -> String {
+    text.split_inclusive('\n').map(blotted_line).collect()
+}
+
+fn blotted_line(line: &str) -> String {
+    let mut blotted = String::with_capacity(line.len());
+    let mut rest = line;
+    while let Some(at) = rest.find("://") {
+        let (before, after) = rest.split_at(at + "://".len());
+        blotted.push_str(before);
+        let quote = after.find(['"', '\'']).unwrap_or(after.len());
+        // A password may contain what ends a URL: the next @ in the line ends the credentials then.
+        let within = after.get(..quote).and_then(|url| url.rfind('@'));
+        let Some(end) = within.or_else(|| after.find('@')) else {
+            rest = after;
+            continue;
+        };
+        let (credentials, host) = after.split_at(end);
+        let (user, password) = credentials.split_once(':').unwrap_or((credentials, ""));
+        blotted.push_str(user);
+        if user.len() < credentials.len() {
+            blotted.push(':');
+        }
+        blotted.push_str(&stars(password));
+        rest = host;
+    }
+    blotted.push_str(rest);
+    blotted_parameters(&blotted)
+}
+
+/// Values of `password=` and its like, which a URL's query may have.
+fn blotted_parameters(line: &str) -> String {
+    let mut parts = line.split("password=");
+    let mut blotted = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        blotted.push_str("password=");
+        let end = part.find(['&', '"', '\'', '\n']).unwrap_or(part.len());
+        let (password, rest) = part.split_at(end);
+        blotted.push_str(&stars(password));
+        blotted.push_str(rest);
+    }
+    blotted
+}
+
+/// As many bytes of stars.
+fn stars(text: &str) -> String {
+    "*".repeat(text.len())
+}
+
 fn decode(text: &str) -> String {
     percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
