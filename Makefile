@@ -58,6 +58,10 @@ lint: setup-tools $(NODE_MODULES) ## Check format, lints, dependency rules, lice
 build: $(PAGE) ## Build everything that the tests run
 	cargo build --workspace --bins
 
+.PHONY: chaos
+chaos: setup build ## Do things to a loaded fleet at random, both stacks (MINUTES=10 for each, SEED=… to play one again, STACK=…)
+	target/debug/chaos
+
 .PHONY: fuzz
 fuzz: ## Throw arbitrary manifests, ecosystem files and environments at what reads them (MINUTES=1 for each)
 	@scripts/setup fuzz

@@ -12,6 +12,7 @@ pub mod built;
 pub mod load;
 pub mod ports;
 pub mod process;
+pub mod proxy;
 pub mod sampler;
 pub mod server;
 pub mod wait;

@@ -202,6 +202,20 @@ impl Fleet {
         Ok(self.setup)
     }
 
+    /// Kills the supervisor, and with it its workers, and has `up` start `workers` of them again at once.
+    pub async fn killed_and_started_again(&mut self, workers: usize) -> Result<()> {
+        let Running::Poolwright(process) = &mut self.manager else {
+            bail!("{} has no supervisor", self.cell.name());
+        };
+        process.signal(Signal::KILL)?;
+        process.exited(STOPPED).await?;
+        let arguments: &[&str] = &["up", "--no-prepare"];
+        *process = self.setup.poolwright()?.start(arguments)?;
+        let ready = self.desk.ready_workers(workers, READY).await;
+        self.ready = ready.with_context(|| self.manager.said())?;
+        Ok(())
+    }
+
     /// Stops everything in order and waits until Postgres shows nothing of the fleet any more.
     pub async fn stop(self) -> Result<()> {
         let name = self.cell.name();

@@ -79,6 +79,52 @@ impl Ledger {
         .await
     }
 
+    /// Waits until every one of these orders is shipped, then fails unless every step of theirs ran, and again at most as often as
+    /// another process had to take the order over or a session was cut beneath it, which happened `cuts` times. Answers with how
+    /// many orders there are and how many steps ran twice.
+    pub async fn accepted_once(
+        &mut self,
+        accepted: &[String],
+        cuts: i64,
+        limit: Duration,
+    ) -> Result<(i64, i64)> {
+        wait_until("every accepted order is shipped", limit, async || {
+            let left: Result<Vec<(String, String)>, _> = sqlx::query_as(
+                "SELECT accepted.id, coalesce(orders.status::text, 'lost')
+                 FROM unnest($1::text[]) AS accepted (id)
+                 LEFT JOIN orders ON orders.id = accepted.id::uuid
+                 WHERE orders.status IS DISTINCT FROM 'shipped'",
+            )
+            .bind(accepted)
+            .fetch_all(&mut self.desk)
+            .await;
+            match left {
+                Ok(left) if left.is_empty() => Seen::Yes(()),
+                other => Seen::NotYet(other),
+            }
+        })
+        .await?;
+        let (orders, repeats, uneven): (i64, i64, i64) = sqlx::query_as(
+            "WITH done AS (
+                 SELECT order_id, count(*) AS steps, count(DISTINCT step) AS kinds,
+                        count(DISTINCT pid) AS processes
+                 FROM effects WHERE order_id::text = ANY ($1) GROUP BY 1)
+             SELECT count(*), coalesce(sum(steps - kinds), 0)::bigint,
+                    count(*) FILTER (WHERE kinds <> 3 OR steps - 3 > processes - 1 + $2)
+             FROM done",
+        )
+        .bind(accepted)
+        .bind(cuts)
+        .fetch_one(&mut self.desk)
+        .await?;
+        let accepted = i64::try_from(accepted.len())?;
+        ensure!(
+            orders == accepted && uneven == 0,
+            "{accepted} orders accepted, {orders} of them with steps, {uneven} with too few or too many"
+        );
+        Ok((orders, repeats))
+    }
+
     /// Fails if two processes worked under one executor id at the same time: if, between the first and the last step of
     /// one process, another one ran a step.
     pub async fn no_executor_was_doubled(&mut self) -> Result<()> {

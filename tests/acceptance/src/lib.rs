@@ -6,6 +6,7 @@
 //! The claims themselves stand in `tests/suite`, one module each.
 
 pub mod cell;
+pub mod chaos;
 pub mod desk;
 pub mod directory;
 pub mod fleet;

@@ -90,6 +90,27 @@ impl Setup {
         self
     }
 
+    /// Has everything of the fleet connect to this port instead of the server's.
+    pub fn through(mut self, port: u16) -> Result<Self> {
+        let server = format!(":{}/", self.server.port()?);
+        for variable in [
+            "DATABASE_URL",
+            "DBOS_SYSTEM_DATABASE_URL",
+            "ADMIN_DATABASE_URL",
+        ] {
+            let url = self.environment.get_mut(variable);
+            let url = url.with_context(|| format!("no {variable}"))?;
+            *url = url.replace(&server, &format!(":{port}/"));
+        }
+        Ok(self)
+    }
+
+    /// The supervisor's control socket.
+    #[must_use]
+    pub fn control_socket(&self) -> PathBuf {
+        self.state.path().join("poolwright/run/control.sock")
+    }
+
     /// Takes a variable away.
     #[must_use]
     pub fn without(mut self, name: &str) -> Self {

@@ -3,6 +3,7 @@
 //! Each test has a Postgres, a port and state directories of its own, all of them gone afterwards.
 
 mod bound;
+mod chaos;
 mod cold_start;
 mod doctor;
 mod dotenv;
