@@ -14,6 +14,7 @@ mod exit_codes;
 mod failure;
 #[doc(hidden)]
 pub mod fuzzed;
+mod guard;
 mod hint;
 mod init;
 mod live;

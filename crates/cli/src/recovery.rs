@@ -4,6 +4,7 @@
 //! one was parked; and again as long as it could not, or somebody lives under an id that it has given up.
 
 use crate::failure::Failure;
+use crate::guard::is_left_out;
 use crate::narrator::Narrator;
 use crate::style::{self, paint};
 use poolwright_recover::{Intent, Outcome, Report, Standing, Store, Stuck};
@@ -208,6 +209,9 @@ impl<'a> Recovery<'a> {
     }
 
     async fn look(&mut self, roll: &Roll) {
+        if is_left_out("recovery") {
+            return;
+        }
         let standing = |executor_id: &str| roll.standing(executor_id);
         let was_away = self.told.failure.is_some();
         let intent = match was_away {

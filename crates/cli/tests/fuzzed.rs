@@ -1,10 +1,5 @@
 //! What the fuzzer was given and what it found, once more: `make fuzz` adds to these folders.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a file that is missing is a failed test"
-)]
-
 use poolwright::fuzzed::{ecosystem_file, environment, manifest};
 use std::path::PathBuf;
 

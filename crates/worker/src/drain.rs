@@ -13,6 +13,7 @@
 
 mod shared;
 
+use crate::guard::is_left_out;
 use crate::listener::Listening;
 use axum::Router;
 use axum::http::header::{CONNECTION, HeaderName};
@@ -102,6 +103,10 @@ pub async fn serve(
             }
         }
     }
+    let timeout = match is_left_out("drain") {
+        true => Duration::ZERO,
+        false => timeout,
+    };
     let deadline = Instant::now() + timeout;
     if !shared {
         while let Some(Ok((stream, _))) = listener.accept().now_or_never() {

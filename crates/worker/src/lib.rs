@@ -32,6 +32,7 @@ pub mod descriptor;
 pub mod drain;
 pub mod executor;
 pub mod gauges;
+mod guard;
 pub mod health;
 pub mod identity;
 pub mod listener;

@@ -4,6 +4,7 @@
 //! is started only then: whoever holds the id is either about to end or somebody else's. So the wait is
 //! short and the same everywhere. (PM2's *cluster* mode overlaps; that is the Node stack's to handle.)
 
+use crate::guard::is_left_out;
 use crate::settings::{Settings, Surroundings};
 use poolwright_lock::{Held, Holder, Lock, LockError, LockName, Under};
 use std::thread;
@@ -41,6 +42,9 @@ pub enum IdentityError {
 /// # Errors
 /// [`IdentityError`].
 pub async fn hold(settings: &Settings) -> Result<(), IdentityError> {
+    if is_left_out("lock") {
+        return Ok(());
+    }
     let executor_id = settings.identity.executor_id();
     let name = LockName::here(&executor_id, &settings.dbos_url.store());
     let holder = Holder::this_process(match settings.surroundings {

@@ -32,6 +32,7 @@ async fn main() -> Result<()> {
         let campaign = Campaign {
             stack,
             seed,
+            first: Vec::new(),
             time: Duration::from_secs_f64(minutes * 60.0),
             without: None,
         };

@@ -6,20 +6,28 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use poolwright_testkit::Process;
+use poolwright_testkit::wait::Seen;
+use poolwright_testkit::{Process, wait_until};
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
+use serde_json::Value;
 use sqlx::Connection;
 use std::sync::Arc;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::plan::{Episode, Fault};
+use super::plan::{Episode, FEWEST_WORKERS, Fault};
 use super::witness::{Witness, within_bound};
 use super::{Stage, WORKERS};
 use crate::Fleet;
 
 /// A reload of four workers, each of which waits for a drain and for Postgres.
 const ORDER_ENDS: Duration = Duration::from_secs(150);
+
+/// From the order to scale to the drain of the highest worker.
+const DRAINS: Duration = Duration::from_secs(20);
+
+/// A worker that is refused ends at once.
+const IMPOSTOR_ENDS: Duration = Duration::from_secs(15);
 
 /// How long the clients of a flood stay.
 const FLOOD_STAYS: Duration = Duration::from_millis(500);
@@ -102,6 +110,36 @@ impl Stage {
                     hold(pid, time, &mut pending.held)?;
                 }
             }
+            Fault::GiveUp => {
+                let last = self.fleet.slots().await?.len().saturating_sub(1);
+                if last >= FEWEST_WORKERS {
+                    let pid = self.worker(last).await?;
+                    let wanted = format!("web={last}");
+                    let order = poolwright.start(&["scale", &wanted])?;
+                    let name = format!("web-{last}");
+                    let drains = wait_until("it drains", DRAINS, async || {
+                        match self.fleet.slots().await {
+                            Ok(slots) if slots.get(&name).is_none_or(leaves) => Seen::Yes(()),
+                            other => Seen::NotYet(other),
+                        }
+                    });
+                    // It may be refused, where something else is going on.
+                    if let (Ok(()), Some(pid)) = (drains.await, pid) {
+                        kill(pid, Signal::KILL)?;
+                    }
+                    pending.orders.push((fault, order));
+                }
+            }
+            Fault::Impostor(slot) => {
+                let slot = self.slot(slot).await?;
+                let number = slot.rsplit('-').next().unwrap_or_default();
+                let mut impostor = self.fleet.setup.bare_worker(&[
+                    ("PM2_INSTANCE_ID", Some(number)),
+                    ("POOLWRIGHT_LOCK_TIMEOUT_MS", Some("500")),
+                ])?;
+                let status = impostor.exited(IMPOSTOR_ENDS).await?;
+                ensure!(!status.success(), "it ended with {status}");
+            }
             Fault::KillSupervisor => {
                 self.fleet.killed_and_started_again(WORKERS).await?;
             }
@@ -148,6 +186,10 @@ impl Stage {
         let pid = slot.and_then(|slot| slot["pid"].as_u64());
         pid.map(|pid| raw(u32::try_from(pid)?)).transpose()
     }
+}
+
+fn leaves(slot: &Value) -> bool {
+    slot["state"] == "draining"
 }
 
 fn raw(pid: u32) -> Result<Pid> {

@@ -27,11 +27,16 @@ use crate::{Cell, Fleet, Ledger, Manager, Setup, Stack};
 /// Workers at the start.
 const WORKERS: usize = 3;
 
+/// How long an order of the slow item holds its session: a worker that is killed meanwhile leaves it behind.
+const SLOW_SECONDS: u32 = 3;
+
 /// From the end of an episode's last fault until every slot serves: the longest pause of a worker that failed, and its launch.
 const WHOLE: Duration = Duration::from_secs(90);
 
 /// When nobody asks any more, until the last accepted order is shipped.
 const SHIPPED: Duration = Duration::from_secs(60);
+/// The same where it is expected that one never is.
+const STRANDED: Duration = Duration::from_secs(15);
 
 /// What is to be done.
 #[derive(Debug, Clone)]
@@ -40,9 +45,11 @@ pub struct Campaign {
     pub stack: Stack,
     /// Which plan.
     pub seed: u64,
+    /// Episodes to play before those of the plan, all of them.
+    pub first: Vec<Episode>,
     /// For how long episodes begin.
     pub time: Duration,
-    /// A guard that the programs are built without, by their own name for it: then the campaign has to fail.
+    /// A guard that the programs leave out, by their own name for it: then the campaign has to fail.
     pub without: Option<String>,
 }
 
@@ -61,8 +68,9 @@ impl Campaign {
         let mut stage = Stage::open(self).await?;
         let begin = Instant::now();
         let mut episodes = 0;
-        for (number, episode) in Plan::new(self.seed).enumerate() {
-            if begin.elapsed() >= self.time {
+        let plan = Plan::new(self.seed);
+        for (number, episode) in self.first.iter().cloned().chain(plan).enumerate() {
+            if number >= self.first.len() && begin.elapsed() >= self.time {
                 break;
             }
             let at = begin.elapsed().as_secs_f64();
@@ -99,11 +107,17 @@ impl Stage {
         };
         let server = TestServer::lasting().await?;
         let network = Proxy::start(([127, 0, 0, 1], server.port()?).into()).await?;
-        let mut setup = Setup::on(cell.stack, server)?.through(network.port())?;
+        let mut setup = Setup::on(cell.stack, server)?
+            .through(network.port())?
+            // Whoever is killed leaves workflows behind.
+            .env("FULFIL_SLEEP_MS", "1000");
         if let Some(guard) = &campaign.without {
             setup = setup.env("POOLWRIGHT_TEST_WITHOUT", guard);
         }
-        let fleet = Fleet::from(cell, setup.prepared().await?, WORKERS).await?;
+        let setup = setup.prepared().await?;
+        let mut ledger = Ledger::open(&setup).await?;
+        ledger.slow_item(users::SLOW, SLOW_SECONDS).await?;
+        let fleet = Fleet::from(cell, setup, WORKERS).await?;
         let mut stage = Self {
             users: Users::begin(&fleet.desk.url("/api/orders"))?,
             cost: Cost::default(),
@@ -204,11 +218,15 @@ impl Stage {
             answered, accepted, ..
         } = users.leave().await?;
         ensure!(answered > 100, "hardly any answers: {answered}");
+        let shipped = match campaign.without {
+            Some(_) => STRANDED,
+            None => SHIPPED,
+        };
         let mut ledger = Ledger::open(&fleet.setup).await?;
         let (orders, repeats) = ledger
-            .accepted_once(&accepted, cuts, SHIPPED)
+            .accepted_once(&accepted, cuts, shipped)
             .await
-            .with_context(|| fleet.said())?;
+            .with_context(|| format!("work is stranded or was done again; {}", fleet.said()))?;
         ledger.no_executor_was_doubled().await?;
         let verdict = fleet.setup.poolwright()?.json(&["verify"]).await?;
         if verdict["holds"] != true {

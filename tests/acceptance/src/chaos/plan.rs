@@ -6,7 +6,7 @@ use std::time::Duration;
 use fastrand::Rng;
 
 /// Fewest and most workers that a scaling asks for.
-const FEWEST_WORKERS: usize = 2;
+pub(super) const FEWEST_WORKERS: usize = 2;
 pub(super) const MOST_WORKERS: usize = 4;
 
 /// How long something is held, cut off or full.
@@ -34,6 +34,10 @@ pub enum Fault {
     KillWorker(usize),
     /// A worker is stopped by SIGSTOP, and goes on.
     HoldWorker(usize, Duration),
+    /// `poolwright scale` to one less, and SIGKILL of the worker that leaves: its executor will not return.
+    GiveUp,
+    /// A worker of nobody's that says it is the one of a slot.
+    Impostor(usize),
     /// SIGKILL of the supervisor, and a new `up`.
     KillSupervisor,
     /// `pg_terminate_backend` of so many sessions of the fleet, from the given one on.
@@ -73,7 +77,7 @@ impl Plan {
 
     fn fault(&mut self) -> Fault {
         let rng = &mut self.rng;
-        let which = rng.usize(..16);
+        let which = rng.usize(..18);
         let slot = rng.usize(..12);
         let time = Duration::from_millis(rng.u64(HELD_MS.0..=HELD_MS.1));
         match which {
@@ -91,6 +95,8 @@ impl Plan {
                 from: rng.i64(0..18),
             },
             14 => Fault::RestartPostgres,
+            15 => Fault::GiveUp,
+            16 => Fault::Impostor(slot),
             _ => Fault::Swallow(time),
         }
     }
@@ -100,18 +106,22 @@ impl Iterator for Plan {
     type Item = Episode;
 
     fn next(&mut self) -> Option<Episode> {
-        let second = self.rng.bool();
-        let first = (Duration::ZERO, self.fault());
-        let mut faults = vec![first];
-        if second {
-            let apart = Duration::from_millis(self.rng.u64(..APART_MS));
-            faults.push((apart, self.fault()));
+        let (first, second) = (self.fault(), self.fault());
+        let apart = Duration::from_millis(self.rng.u64(..APART_MS));
+        let mut faults = vec![(Duration::ZERO, first)];
+        if self.rng.bool() && !first.stays_alone() && !second.stays_alone() {
+            faults.push((apart, second));
         }
         Some(Episode { faults })
     }
 }
 
 impl Fault {
+    /// Whether nothing may meet it: an impostor would take the place of a worker that has gone, as it may.
+    fn stays_alone(self) -> bool {
+        matches!(self, Self::Impostor(_))
+    }
+
     /// Whether it may cost a request. What only asks the supervisor, or only disturbs it, may not.
     #[must_use]
     pub fn is_rough(self) -> bool {
@@ -121,8 +131,10 @@ impl Fault {
             | Self::Scale(_)
             | Self::Flood(_)
             | Self::HoldSupervisor(_)
-            | Self::FullTable(_) => false,
+            | Self::FullTable(_)
+            | Self::Impostor(_) => false,
             Self::KillWorker(_)
+            | Self::GiveUp
             | Self::HoldWorker(..)
             | Self::KillSupervisor
             | Self::Terminate { .. }
@@ -149,6 +161,11 @@ impl fmt::Display for Fault {
             Self::FullTable(time) => write!(f, "no further file for the supervisor for {time:?}"),
             Self::KillWorker(slot) => write!(f, "SIGKILL of worker {slot}"),
             Self::HoldWorker(slot, time) => write!(f, "SIGSTOP of worker {slot} for {time:?}"),
+            Self::GiveUp => write!(
+                f,
+                "scale to one less, and SIGKILL of the worker that leaves"
+            ),
+            Self::Impostor(slot) => write!(f, "a second worker {slot}"),
             Self::KillSupervisor => write!(f, "SIGKILL of the supervisor"),
             Self::Terminate { sessions, from } => {
                 write!(f, "pg_terminate_backend of {sessions} sessions from {from}")
@@ -172,6 +189,14 @@ impl fmt::Display for Episode {
 }
 
 impl Episode {
+    /// One fault alone.
+    #[must_use]
+    pub fn of(fault: Fault) -> Self {
+        Self {
+            faults: vec![(Duration::ZERO, fault)],
+        }
+    }
+
     /// Whether it may cost a request.
     #[must_use]
     pub fn is_rough(&self) -> bool {
@@ -218,6 +243,6 @@ mod tests {
                 name[..end].to_owned()
             })
             .collect();
-        assert_eq!(kinds.len(), 12, "{kinds:?}");
+        assert_eq!(kinds.len(), 14, "{kinds:?}");
     }
 }

@@ -16,6 +16,9 @@ const OF_EACH_KIND: usize = 5;
 const THINKS: Duration = Duration::from_millis(15);
 /// One request of this many places an order.
 const PLACES_ONE_IN: usize = 20;
+/// One order of this many is of an item that takes its time: a query of seconds in the worker's own session.
+const SLOW_ONE_IN: usize = 4;
+pub(super) const SLOW: &str = "Slow roast";
 
 const TENANT: &str = "11111111-1111-4111-8111-111111111111";
 
@@ -58,7 +61,7 @@ impl Users {
                 let mut next = number;
                 while !*stay.borrow() {
                     next += 1;
-                    ask(&client, &url, next % PLACES_ONE_IN == 0, &asked).await;
+                    ask(&client, &url, next, &asked).await;
                     tokio::time::sleep(THINKS).await;
                 }
             });
@@ -90,10 +93,14 @@ impl Users {
     }
 }
 
-async fn ask(client: &Client, url: &str, places: bool, asked: &Mutex<Asked>) {
+async fn ask(client: &Client, url: &str, number: usize, asked: &Mutex<Asked>) {
     let began = Instant::now();
-    let answer = match places {
-        true => place(client, url).await.map(Some),
+    let answer = match number.is_multiple_of(PLACES_ONE_IN) {
+        true => {
+            let slow = number.is_multiple_of(PLACES_ONE_IN * SLOW_ONE_IN);
+            let item = if slow { SLOW } else { "Espresso beans" };
+            place(client, url, item).await.map(Some)
+        }
         false => list(client, url).await.map(|()| None),
     };
     let mut asked = lock(asked);
@@ -109,11 +116,11 @@ async fn ask(client: &Client, url: &str, places: bool, asked: &Mutex<Asked>) {
     }
 }
 
-async fn place(client: &Client, url: &str) -> Result<String> {
+async fn place(client: &Client, url: &str, item: &str) -> Result<String> {
     let request = client
         .request(Method::POST, url)
         .header("x-tenant-id", TENANT);
-    let order = json!({ "item": "Espresso beans", "quantity": 2 });
+    let order = json!({ "item": item, "quantity": 2 });
     let answer = request.json(&order).send().await?;
     let (status, body) = (answer.status(), answer.text().await?);
     ensure!(status == 202, "{status}: {body}");
