@@ -11,7 +11,7 @@ use crate::settings::DeskSettings;
 use dbos::{StepOptions, WorkflowRef};
 use poolwright_worker::identity::Identity;
 use poolwright_worker::worker::Opened;
-use poolwright_worker::{Tenant, Tenants};
+use poolwright_worker::{Tenant, Tenants, TraceParent, workflow};
 use sea_orm::ActiveValue::{NotSet, Set};
 use sea_orm::sea_query::Expr;
 use sea_orm::{ColumnTrait, DbErr, EntityTrait, QueryFilter};
@@ -26,10 +26,13 @@ const ATTEMPTS: u32 = 5;
 pub(crate) type Fulfil = WorkflowRef<Fulfilment, (), StepFailed>;
 
 /// What a run of the workflow is about.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Fulfilment {
     pub(crate) tenant: Uuid,
     pub(crate) order: Uuid,
+    /// The request's, so that the workflow is in its trace, whoever runs it.
+    #[serde(default, skip_serializing_if = "TraceParent::is_none")]
+    pub(crate) trace: TraceParent,
 }
 
 /// A step did not get through in any attempt.
@@ -56,12 +59,22 @@ pub(crate) fn register(opened: &Opened, settings: DeskSettings) -> Result<Fulfil
         identity: opened.settings().identity.clone(),
         step: settings.step,
     };
-    opened.dbos().register_workflow("fulfil", move |input| {
-        fulfil(floor.clone(), settings.sleep, input)
-    })
+    opened
+        .dbos()
+        .register_workflow("fulfil", move |input: Fulfilment| {
+            let floor = floor.clone();
+            async move {
+                let work = fulfil(&floor, settings.sleep, &input);
+                workflow("fulfil", &input.trace, work).await
+            }
+        })
 }
 
-async fn fulfil(floor: Floor, sleep: Duration, input: Fulfilment) -> dbos::Result<(), StepFailed> {
+async fn fulfil(
+    floor: &Floor,
+    sleep: Duration,
+    input: &Fulfilment,
+) -> dbos::Result<(), StepFailed> {
     floor.advance("reserve", Status::Reserved, input).await?;
     floor.advance("charge", Status::Charged, input).await?;
     dbos::sleep(sleep).await?;
@@ -74,7 +87,7 @@ impl Floor {
         &self,
         name: &'static str,
         status: Status,
-        input: Fulfilment,
+        input: &Fulfilment,
     ) -> dbos::Result<(), StepFailed> {
         let options = StepOptions {
             max_attempts: ATTEMPTS,
@@ -99,7 +112,7 @@ impl Floor {
         &self,
         step: &'static str,
         status: Status,
-        Fulfilment { tenant, order }: Fulfilment,
+        &Fulfilment { tenant, order, .. }: &Fulfilment,
     ) -> Result<(), DbErr> {
         let transaction = self.tenants.begin(Some(Tenant(tenant))).await?;
         let row = effect::ActiveModel {

@@ -4,7 +4,7 @@ use crate::entity::{effect, order};
 use crate::failure::Failure;
 use crate::fulfil::{Fulfil, Fulfilment};
 use dbos::{DBOS, StartOptions};
-use poolwright_worker::{Tenant, Tenants};
+use poolwright_worker::{Tenant, Tenants, TraceParent};
 use sea_orm::ActiveValue::{NotSet, Set};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use serde::{Deserialize, Serialize};
@@ -100,6 +100,7 @@ impl Desk {
         let input = Fulfilment {
             tenant: tenant.0,
             order: id,
+            trace: TraceParent::current(),
         };
         self.fulfil.start_with(input, options).await?;
         Ok(Placed {

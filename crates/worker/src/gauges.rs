@@ -15,10 +15,10 @@
 //! the pool was filled at launch, and LISTEN holds one.
 
 use crate::identity::{DBOS_POOL, ORM_POOL};
+use crate::lending::Lending;
 use crate::pools::OrmPool;
 use poolwright_topology::channel::Gauge;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -39,7 +39,7 @@ const DBOS_SESSIONS: &str = "\
 #[derive(Debug, Clone)]
 pub struct Gauges {
     orm: OrmPool,
-    waiting: Arc<AtomicU32>,
+    lending: Arc<Lending>,
     dbos_name: Arc<str>,
     same_server: bool,
     last_dbos: Arc<Mutex<Gauge>>,
@@ -69,17 +69,17 @@ impl Gauges {
         };
         Self {
             orm,
-            waiting: Arc::default(),
+            lending: Arc::default(),
             dbos_name: dbos_name.into(),
             same_server,
             last_dbos: Arc::new(Mutex::new(launched)),
         }
     }
 
-    /// Where callers that wait for the ORM pool count themselves.
+    /// Where callers of the ORM pool come in.
     #[must_use]
-    pub fn waiting(&self) -> Arc<AtomicU32> {
-        Arc::clone(&self.waiting)
+    pub fn lending(&self) -> Arc<Lending> {
+        Arc::clone(&self.lending)
     }
 
     /// The ORM pool now.
@@ -95,7 +95,7 @@ impl Gauges {
             busy: open - idle,
             idle,
             // Whoever is about to take a connection that is there does not wait for one.
-            waiting: self.waiting.load(Ordering::Relaxed).saturating_sub(idle),
+            waiting: self.lending.waiting().saturating_sub(idle),
         }
     }
 

@@ -20,11 +20,13 @@
 //! | [`pools`] | the ORM pool, the only place that makes one |
 //! | [`executor`] | the DBOS executor, the only place that launches it |
 //! | [`tenant`] | transactions under row-level security |
+//! | [`lending`] | who waits for a connection, for how long, and how long it is kept |
 //! | [`gauges`], [`metrics`] | what the pools hold, and how it is written down |
 //! | [`channel`], [`descriptor`] | the supervisor's end of the conversation |
 //! | [`listener`], [`drain`] | the listening socket and its end |
 //! | [`health`] | the routes every worker answers |
 //! | [`telemetry`] | JSON lines on standard output |
+//! | [`otel`] | traces and metrics to a collector, where the environment names one |
 //! | [`worker`] | the chain above |
 
 pub mod channel;
@@ -35,9 +37,11 @@ pub mod gauges;
 mod guard;
 pub mod health;
 pub mod identity;
+pub mod lending;
 pub mod listener;
 pub mod lock;
 pub mod metrics;
+pub mod otel;
 pub mod pools;
 pub mod settings;
 pub mod telemetry;
@@ -45,5 +49,6 @@ pub mod tenant;
 pub mod worker;
 
 pub use executor::ensure_dbos_launched;
+pub use otel::durable::{TraceParent, workflow};
 pub use tenant::{Tenant, Tenants};
 pub use worker::{Booting, Cleared, Opened, Running, WorkerError, run};

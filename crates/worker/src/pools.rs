@@ -6,6 +6,7 @@
 
 mod limit;
 
+use crate::lending;
 use crate::settings::DatabaseUrl;
 use futures::future::{join_all, try_join_all};
 use sea_orm::{DatabaseConnection, SqlxPostgresConnector};
@@ -90,9 +91,13 @@ impl OrmPool {
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .test_before_acquire(false)
             .before_acquire(|connection, meta| {
-                Box::pin(
-                    async move { Ok(meta.idle_for < TRUSTED_FOR || answers(connection).await) },
-                )
+                Box::pin(async move {
+                    let fit = meta.idle_for < TRUSTED_FOR || answers(connection).await;
+                    if fit {
+                        lending::lent();
+                    }
+                    Ok(fit)
+                })
             })
             .after_connect(move |_, _| {
                 counter.fetch_add(1, Ordering::Relaxed);

@@ -5,6 +5,7 @@
 //! The environment is an argument (a function from name to value), so no test touches the real one.
 
 use crate::identity::Identity;
+use axum::http::Uri;
 pub use poolwright_topology::declare::DatabaseUrl;
 use poolwright_topology::declare::UrlError;
 use std::fmt;
@@ -58,6 +59,21 @@ pub struct Settings {
     /// The version of the code in place of the service's own (`DBOS__APPVERSION`, which every DBOS
     /// SDK reads).
     pub app_version: Option<String>,
+    /// What is exported by OTLP (`OTEL_…`).
+    pub signals: Signals,
+}
+
+/// What is exported by OTLP. Where to, with which headers and how often, the SDK reads from its own variables.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signals {
+    /// Whether there is an endpoint for traces.
+    pub traces: bool,
+    /// Whether there is one for metrics.
+    pub metrics: bool,
+    /// How long the collector may take to answer (`OTEL_EXPORTER_OTLP_TIMEOUT`).
+    pub timeout: Duration,
+    /// What the service is called in place of its app's name (`OTEL_SERVICE_NAME`).
+    pub service_name: Option<String>,
 }
 
 /// Who started this process.
@@ -84,6 +100,9 @@ const INSTANCES_LIMIT: u64 = 512;
 /// up on the start: both process managers wait 30 s for a worker.
 const LOCK_TIMEOUT_MS: u64 = 10_000;
 
+/// What the conventions say.
+const EXPORT_TIMEOUT: Duration = Duration::from_secs(10);
+
 impl Settings {
     /// Reads a worker's variables; mistakes stay in `reader`.
     ///
@@ -102,6 +121,7 @@ impl Settings {
         let drain_timeout = reader.milliseconds("DRAIN_TIMEOUT_MS", 30_000);
         let lock_timeout = reader.milliseconds("POOLWRIGHT_LOCK_TIMEOUT_MS", LOCK_TIMEOUT_MS);
         let surroundings = reader.surroundings();
+        let signals = reader.signals();
         let identity = reader.identity(index, pid);
 
         instances?;
@@ -116,7 +136,8 @@ impl Settings {
             drain_timeout: drain_timeout?,
             lock_timeout: lock_timeout?,
             surroundings: surroundings?,
-            app_version: (reader.source)("DBOS__APPVERSION").filter(|version| !version.is_empty()),
+            app_version: reader.given("DBOS__APPVERSION"),
+            signals: signals?,
         })
     }
 }
@@ -218,6 +239,66 @@ impl<'a> Reader<'a> {
         match value {
             Some(value) if self.mistakes.is_empty() => Ok(value),
             _ => Err(Mistakes(self.mistakes)),
+        }
+    }
+
+    /// A variable that is set to something: OpenTelemetry's variables mean nothing when they are empty.
+    fn given(&self, variable: &str) -> Option<String> {
+        (self.source)(variable).filter(|value| !value.is_empty())
+    }
+
+    fn signals(&mut self) -> Option<Signals> {
+        let disabled = match self.given("OTEL_SDK_DISABLED") {
+            Some(found) => found.eq_ignore_ascii_case("true"),
+            None => false,
+        };
+        let common = self.endpoint("OTEL_EXPORTER_OTLP_ENDPOINT");
+        let traces = self.endpoint("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT");
+        let metrics = self.endpoint("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT");
+        let spoken = [
+            "OTEL_EXPORTER_OTLP_PROTOCOL",
+            "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
+            "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL",
+        ]
+        .map(|variable| self.protocol(variable));
+        let timeout = match self.given("OTEL_EXPORTER_OTLP_TIMEOUT") {
+            Some(_) => self.milliseconds("OTEL_EXPORTER_OTLP_TIMEOUT", 0),
+            None => Some(EXPORT_TIMEOUT),
+        };
+        let common = common?;
+        for protocol in spoken {
+            protocol?;
+        }
+        Some(Signals {
+            traces: (common || traces?) && !disabled,
+            metrics: (common || metrics?) && !disabled,
+            timeout: timeout?,
+            service_name: self.given("OTEL_SERVICE_NAME"),
+        })
+    }
+
+    /// Whether an endpoint is set.
+    fn endpoint(&mut self, variable: &'static str) -> Option<bool> {
+        let Some(found) = self.given(variable) else {
+            return Some(false);
+        };
+        let is_http = found.parse().is_ok_and(|uri: Uri| {
+            uri.authority().is_some() && matches!(uri.scheme_str(), Some("http" | "https"))
+        });
+        if is_http {
+            return Some(true);
+        }
+        let expected = "an http:// or https:// URL".into();
+        self.refuse(variable, Some(without_password(&found)), expected)
+    }
+
+    /// The one protocol that is spoken, or none in particular.
+    fn protocol(&mut self, variable: &'static str) -> Option<()> {
+        match self.given(variable) {
+            Some(found) if found != "http/protobuf" => {
+                self.refuse(variable, Some(found), "http/protobuf".into())
+            }
+            _ => Some(()),
         }
     }
 
@@ -361,6 +442,30 @@ mod tests {
     }
 
     #[test]
+    fn telemetry_is_exported_where_an_endpoint_is_named_and_only_then() {
+        const ALL: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+        const TRACES: &str = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
+        const HERE: &str = "http://127.0.0.1:4318";
+        let cases = [
+            (vec![], (false, false)),
+            (vec![(ALL, "")], (false, false)),
+            (vec![(ALL, HERE)], (true, true)),
+            (
+                vec![(TRACES, "https://collector.example/v1/traces")],
+                (true, false),
+            ),
+            (
+                vec![(ALL, HERE), ("OTEL_SDK_DISABLED", "true")],
+                (false, false),
+            ),
+        ];
+        for (variables, expected) in cases {
+            let signals = read(&variables).unwrap().signals;
+            assert_eq!((signals.traces, signals.metrics), expected, "{variables:?}");
+        }
+    }
+
+    #[test]
     fn all_mistakes_are_told_at_once_in_the_words_of_the_contract() {
         let error = only(&HashMap::from([("PM2_INSTANCES", "three")])).unwrap_err();
         assert_eq!(
@@ -383,6 +488,12 @@ mod tests {
             ("DBOS_POOL_MAX", "1", "from 2 to 1000"),
             ("DBOS_POOL_MAX", "3.5", "from 2 to 1000"),
             ("PRINT_PRISMA_POOL_METRICS", "yes", "true, false, 1 or 0"),
+            (
+                "OTEL_EXPORTER_OTLP_ENDPOINT",
+                "collector:4318",
+                "an http:// or https:// URL",
+            ),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "http/protobuf"),
             ("PM2_INSTANCE_ID", "512", "from 0 to 511"),
             ("PORT", "65536", "from 0 to 65535"),
             ("HOST", "nowhere", "an IP address"),

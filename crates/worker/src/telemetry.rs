@@ -1,7 +1,8 @@
 //! JSON lines on standard output: one object a line, `level` in lower case, the text under `msg`,
 //! the fields beside it. The shape that the Node stack's logger writes too, so that one collector
-//! reads both.
+//! reads both. A line that is written within a span has its `trace_id` and `span_id`.
 
+use crate::otel;
 use serde_json::{Map, Value};
 use std::fmt::Debug;
 use std::io::Write;
@@ -9,6 +10,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::filter::{FilterExt, filter_fn};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry};
@@ -21,13 +23,16 @@ struct JsonLines;
 
 struct Fields(Map<String, Value>);
 
-/// Sends what `tracing` records to standard output. `RUST_LOG` chooses; the second call in a process
-/// changes nothing.
-pub fn init() {
+/// Sends what `tracing` records to standard output, and its spans to `export` where there is one. `RUST_LOG` chooses the lines; the second
+/// call in a process changes nothing.
+pub fn init(export: Option<&otel::Export>) {
     let filter =
         EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
+    // No line tells of a span: without an export none is made.
+    let events = filter_fn(|metadata| metadata.is_event());
     Registry::default()
-        .with(JsonLines.with_filter(filter))
+        .with(export.and_then(otel::Export::layer))
+        .with(JsonLines.with_filter(filter.and(events)))
         .try_init()
         .ok();
 }
@@ -52,6 +57,10 @@ fn write(level: Level, msg: Value, mut fields: Map<String, Value>) {
     let now = OffsetDateTime::now_utc().format(&Rfc3339);
     fields.insert("level".into(), level.as_str().to_ascii_lowercase().into());
     fields.insert("msg".into(), msg);
+    if let Some((trace, span)) = otel::current() {
+        fields.insert("trace_id".into(), trace.into());
+        fields.insert("span_id".into(), span.into());
+    }
     fields.insert("time".into(), now.unwrap_or_default().into());
     let mut line = Value::Object(fields).to_string();
     line.push('\n');

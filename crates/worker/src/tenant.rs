@@ -5,13 +5,13 @@
 //! borrower; `set_config(…, true)` ends with the transaction, and unlike `SET` it takes a bind
 //! parameter.
 
+use crate::lending::{Lending, Lent};
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, Statement,
     TransactionTrait,
 };
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use uuid::Uuid;
 
 /// Whose rows a transaction sees.
@@ -22,22 +22,23 @@ pub struct Tenant(pub Uuid);
 #[derive(Debug, Clone)]
 pub struct Tenants {
     orm: DatabaseConnection,
-    waiting: Arc<AtomicU32>,
+    lending: Arc<Lending>,
 }
 
 /// A transaction that sees one tenant's rows, or no tenant's. Dropped without a commit, it
 /// is rolled back before its connection is lent out again.
 #[derive(Debug)]
-pub struct TenantTransaction(DatabaseTransaction);
-
-/// Counts its holder among the callers that wait for a connection.
-struct Waiting<'a>(&'a AtomicU32);
+pub struct TenantTransaction {
+    transaction: DatabaseTransaction,
+    // After the transaction, so that its end is part of the use.
+    _lent: Lent,
+}
 
 impl Tenants {
-    /// Transactions on `orm`; `waiting` counts who waits for a connection, see [`crate::gauges`].
+    /// Transactions on `orm`; `lending` counts who waits for a connection, see [`crate::gauges`].
     #[must_use]
-    pub const fn new(orm: DatabaseConnection, waiting: Arc<AtomicU32>) -> Self {
-        Self { orm, waiting }
+    pub const fn new(orm: DatabaseConnection, lending: Arc<Lending>) -> Self {
+        Self { orm, lending }
     }
 
     /// Begins a transaction of `tenant`; of nobody when there is none, who sees no rows.
@@ -47,10 +48,7 @@ impl Tenants {
     /// # Errors
     /// When no connection comes free in time, or the database refuses.
     pub async fn begin(&self, tenant: Option<Tenant>) -> Result<TenantTransaction, DbErr> {
-        let transaction = {
-            let _waiting = Waiting::new(&self.waiting);
-            self.orm.begin().await?
-        };
+        let (transaction, lent) = self.lending.lend(self.orm.begin()).await?;
         if let Some(Tenant(id)) = tenant {
             let set = Statement::from_sql_and_values(
                 DbBackend::Postgres,
@@ -59,7 +57,10 @@ impl Tenants {
             );
             transaction.execute_raw(set).await?;
         }
-        Ok(TenantTransaction(transaction))
+        Ok(TenantTransaction {
+            transaction,
+            _lent: lent,
+        })
     }
 }
 
@@ -77,7 +78,7 @@ impl TenantTransaction {
     /// # Errors
     /// When the database refuses.
     pub async fn commit(self) -> Result<(), DbErr> {
-        self.0.commit().await
+        self.transaction.commit().await
     }
 }
 
@@ -85,19 +86,6 @@ impl Deref for TenantTransaction {
     type Target = DatabaseTransaction;
 
     fn deref(&self) -> &DatabaseTransaction {
-        &self.0
-    }
-}
-
-impl<'a> Waiting<'a> {
-    fn new(count: &'a AtomicU32) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(count)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        &self.transaction
     }
 }

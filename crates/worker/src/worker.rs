@@ -12,11 +12,12 @@ use crate::health::Health;
 use crate::identity::{DBOS_POOL, ORM_POOL};
 use crate::lock::IdentityError;
 use crate::metrics::Metrics;
+use crate::otel::Export;
 use crate::pools::{OrmPool, PoolError};
 use crate::settings::{Mistakes, Reader, Settings, Surroundings};
 use crate::telemetry::{announce, chain};
 use crate::tenant::Tenants;
-use crate::{descriptor, drain, executor, health, listener, lock, telemetry};
+use crate::{descriptor, drain, executor, health, listener, lock, otel, telemetry};
 use axum::Router;
 use axum::http::HeaderValue;
 use dbos::DBOS;
@@ -56,6 +57,10 @@ const FULL_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the pools may take to close once everything else has ended; what is left then ends
 /// with the process.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long the last traces and metrics may take to reach the collector, within the drain; and at least, when a drain took all its time.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
+const FLUSH_AT_LEAST: Duration = Duration::from_millis(200);
 
 /// What a service is called, and which version of it this is.
 #[derive(Debug, Clone, Copy)]
@@ -140,6 +145,7 @@ struct Phase {
     channel: Channel,
     socket: Option<TcpListener>,
     stop: CancellationToken,
+    export: Option<Export>,
 }
 
 /// Runs a worker process: the body of `main`.
@@ -151,7 +157,6 @@ pub fn run<S>(
     read: impl FnOnce(&mut Reader<'_>) -> Option<S>,
     life: impl AsyncFnOnce(Booting, S) -> Result<(), WorkerError>,
 ) -> ExitCode {
-    telemetry::init();
     match live(service, read, life) {
         Ok(()) | Err(WorkerError::Stopped) => ExitCode::SUCCESS,
         Err(WorkerError::Environment(mistakes)) => {
@@ -183,9 +188,20 @@ fn live<S>(
         .enable_all()
         .build()
         .map_err(|source| failed("the runtime cannot start", source))?;
+    let export = Export::start(service, &settings, runtime.handle().clone());
+    telemetry::init(export.as_ref().ok().and_then(Option::as_ref));
+    if let Err(error) = &export {
+        otel::refused(error);
+    }
+    let export = export.ok().flatten();
     runtime.block_on(async {
-        let booting = Booting::start(service, settings, descriptors)?;
-        life(booting, own).await
+        let booting = Booting::start(service, settings, descriptors, export.clone())?;
+        let lived = life(booting, own).await;
+        // One that served has done it already, while its pools were open.
+        if let Some(export) = export {
+            export.finish(FLUSH_AT_LEAST).await;
+        }
+        lived
     })
 }
 
@@ -207,6 +223,7 @@ impl Booting {
         service: Service,
         settings: Settings,
         descriptors: Descriptors,
+        export: Option<Export>,
     ) -> Result<Self, WorkerError> {
         let stop = CancellationToken::new();
         let mut terminate = signal(SignalKind::terminate()).map_err(cannot_listen)?;
@@ -227,6 +244,7 @@ impl Booting {
             channel,
             socket: descriptors.socket,
             stop,
+            export,
         }))
     }
 
@@ -279,6 +297,9 @@ impl Cleared {
             settings.dbos_max,
             settings.orm_url.same_server(&settings.dbos_url),
         );
+        if let Some(export) = &phase.export {
+            export.pools(&gauges, &gauges.lending());
+        }
         Ok(Opened {
             phase,
             orm,
@@ -292,7 +313,7 @@ impl Opened {
     /// Opens transactions under row-level security.
     #[must_use]
     pub fn tenants(&self) -> Tenants {
-        Tenants::new(self.orm.orm().clone(), self.gauges.waiting())
+        Tenants::new(self.orm.orm().clone(), self.gauges.lending())
     }
 
     /// The SDK's handle, to register workflows on.
@@ -367,6 +388,11 @@ impl Running {
         });
         let slot = HeaderValue::from_str(&settings.identity.executor_id())
             .unwrap_or_else(|_| HeaderValue::from_static("worker"));
+        // Not the worker's own routes: a probe every second is no request that anybody looks for.
+        let router = match &phase.export {
+            Some(export) => export.observed(router),
+            None => router,
+        };
         let serving = drain::serve(
             listening,
             router.merge(routes),
@@ -402,6 +428,12 @@ impl Running {
             tracing::warn!(
                 "workflows still run; they stay pending and are recovered by the next launch of this executor id"
             );
+        }
+        if let Some(export) = &phase.export {
+            let left = deadline.saturating_duration_since(Instant::now());
+            export
+                .finish(left.clamp(FLUSH_AT_LEAST, FLUSH_TIMEOUT))
+                .await;
         }
         let closing = async {
             launched.shutdown().await;

@@ -79,7 +79,7 @@ async fn a_tenant_stays_on_no_connection_after_commit_rollback_or_a_dropped_tran
     // One connection: whatever is left on it, the next borrower finds.
     let pool = OrmPool::open(&checked(&server.admin_url()?)?, NAME, 1).await?;
     let gauges = Gauges::new(pool.clone(), "web-0:dbos", 3, true);
-    let tenants = Tenants::new(pool.orm().clone(), gauges.waiting());
+    let tenants = Tenants::new(pool.orm().clone(), gauges.lending());
     let tenant = Uuid::new_v4();
 
     let committed = tenants.begin(Some(Tenant(tenant))).await?;
@@ -106,7 +106,7 @@ async fn the_gauges_count_what_is_lent_out_and_who_waits() -> Result<()> {
     let server = TestServer::start().await?;
     let pool = OrmPool::open(&checked(&server.admin_url()?)?, NAME, 2).await?;
     let gauges = Gauges::new(pool.clone(), "web-0:dbos", 3, true);
-    let tenants = Tenants::new(pool.orm().clone(), gauges.waiting());
+    let tenants = Tenants::new(pool.orm().clone(), gauges.lending());
 
     let first = tenants.begin(None).await?;
     // A connection that is given back is tested before it counts as idle.

@@ -1,0 +1,108 @@
+//! Requests, each as one server span that continues the trace of whoever sent it, and as one measurement.
+//!
+//! Named by the route's template and never by the path: an order's id in a name would make as many names as there are orders.
+
+use super::names;
+use axum::Router;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::HeaderMap;
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use opentelemetry::KeyValue;
+use opentelemetry::metrics::{Histogram, Meter};
+use opentelemetry::propagation::{Extractor, TextMapPropagator};
+use opentelemetry_sdk::propagation::TraceContextPropagator;
+use std::time::Instant;
+use tracing::field::Empty;
+use tracing::{Instrument, Span};
+use tracing_opentelemetry::OpenTelemetrySpanExt;
+
+/// What is made of a request.
+#[derive(Debug, Clone)]
+struct Requests {
+    traced: bool,
+    duration: Option<Histogram<f64>>,
+}
+
+struct Headers<'a>(&'a HeaderMap);
+
+/// `router`, whose requests are traced, and measured where there is a meter.
+pub(super) fn observed(router: Router, traced: bool, meter: Option<&Meter>) -> Router {
+    let duration = meter.map(|meter| {
+        meter
+            .f64_histogram(names::REQUEST_DURATION)
+            .with_unit("s")
+            .with_description("How long requests took")
+            .with_boundaries(names::SECONDS.to_vec())
+            .build()
+    });
+    router.layer(middleware::from_fn_with_state(
+        Requests { traced, duration },
+        observe,
+    ))
+}
+
+async fn observe(State(requests): State<Requests>, request: Request, next: Next) -> Response {
+    let begun = Instant::now();
+    let method = request.method().clone();
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let span = match requests.traced {
+        true => span(&request, route.as_ref()),
+        false => Span::none(),
+    };
+    let response = next.run(request).instrument(span.clone()).await;
+    let status = response.status();
+    span.set_attribute(names::HTTP_STATUS, i64::from(status.as_u16()));
+    if status.is_server_error() {
+        span.record("otel.status_code", "ERROR");
+        span.set_attribute(names::ERROR_TYPE, status.as_u16().to_string());
+    }
+    if let Some(duration) = &requests.duration {
+        let mut attributes = vec![
+            KeyValue::new(names::HTTP_METHOD, method.to_string()),
+            KeyValue::new(names::URL_SCHEME, "http"),
+            KeyValue::new(names::HTTP_STATUS, i64::from(status.as_u16())),
+        ];
+        attributes
+            .extend(route.map(|route| KeyValue::new(names::HTTP_ROUTE, route.as_str().to_owned())));
+        duration.record(begun.elapsed().as_secs_f64(), &attributes);
+    }
+    response
+}
+
+fn span(request: &Request, route: Option<&MatchedPath>) -> Span {
+    let method = request.method();
+    let name = match route {
+        Some(route) => format!("{method} {}", route.as_str()),
+        None => method.to_string(),
+    };
+    // No parent but the caller's: what this task did before is another request.
+    let span = tracing::info_span!(
+        parent: None,
+        "request",
+        otel.name = name,
+        otel.kind = "server",
+        otel.status_code = Empty,
+    );
+    super::adopt(
+        &span,
+        TraceContextPropagator::new().extract(&Headers(request.headers())),
+    );
+    span.set_attribute(names::HTTP_METHOD, method.to_string());
+    span.set_attribute(names::URL_SCHEME, "http");
+    span.set_attribute(names::URL_PATH, request.uri().path().to_owned());
+    if let Some(route) = route {
+        span.set_attribute(names::HTTP_ROUTE, route.as_str().to_owned());
+    }
+    span
+}
+
+impl Extractor for Headers<'_> {
+    fn get(&self, key: &str) -> Option<&str> {
+        self.0.get(key).and_then(|value| value.to_str().ok())
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        self.0.keys().map(|name| name.as_str()).collect()
+    }
+}
