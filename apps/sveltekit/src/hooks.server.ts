@@ -1,6 +1,7 @@
 import { dev } from '$app/env';
 import { ApiError, asApiError, errorResponse } from '#server/errors.ts';
 import { identity } from '#server/identity.ts';
+import { tracing } from '#server/telemetry/tracing.ts';
 import { startWorker } from '#server/worker.ts';
 import type { Handle, HandleServerError, ServerInit } from '@sveltejs/kit/hooks';
 
@@ -12,6 +13,7 @@ export const init: ServerInit = async () => {
 };
 
 export const handle: Handle = async ({ event, resolve }) => {
+	if (event.route.id !== null) tracing()?.route(event.route.id);
 	const wantsPage = event.request.headers.get('accept')?.includes('text/html') ?? false;
 	const response =
 		event.route.id === null && !wantsPage

@@ -32,8 +32,19 @@ describe('the environment', () => {
 			fulfilStepMs: 0,
 			drainTimeoutMs: 30_000,
 			lockTimeoutMs: 10_000,
-			lockNamespace: ''
+			lockNamespace: '',
+			signals: { traces: false, metrics: false, metricIntervalMs: 60_000, serviceName: undefined }
 		});
+	});
+
+	test.each([
+		[{ OTEL_EXPORTER_OTLP_ENDPOINT: '' }, [false, false]],
+		[{ OTEL_EXPORTER_OTLP_ENDPOINT: 'http://127.0.0.1:4318' }, [true, true]],
+		[{ OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: 'https://collector.example/v1/traces' }, [true, false]],
+		[{ OTEL_EXPORTER_OTLP_ENDPOINT: 'http://127.0.0.1:4318', OTEL_SDK_DISABLED: 'true' }, [false, false]]
+	])('exports telemetry where an endpoint is named and only then: %j', (source, expected) => {
+		const { traces, metrics } = readEnvironment({ ...URLS, ...source }).signals;
+		expect([traces, metrics]).toEqual(expected);
 	});
 
 	test('reports every mistake at once, in the words of the contract, and asks for exit code 2', () => {
@@ -58,6 +69,8 @@ describe('the environment', () => {
 		['DBOS_POOL_MAX', '1'],
 		['DBOS_POOL_MAX', '-3'],
 		['PRINT_PRISMA_POOL_METRICS', 'yes'],
+		['OTEL_EXPORTER_OTLP_ENDPOINT', 'collector:4318'],
+		['OTEL_EXPORTER_OTLP_PROTOCOL', 'grpc'],
 		['PM2_INSTANCE_ID', '512'],
 		['PORT', 'http'],
 		['DATABASE_URL', 'mysql://a:secret@h/d'],

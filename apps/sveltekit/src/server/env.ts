@@ -25,6 +25,18 @@ export interface Environment {
 	readonly lockTimeoutMs: number;
 	/** Sets the locks of executor ids apart, for tests that need an intruder. */
 	readonly lockNamespace: string;
+	readonly signals: Signals;
+}
+
+/** What is exported by OTLP. Where to and with which headers, the SDK reads from its own variables. */
+export interface Signals {
+	/** Whether there is an endpoint for traces. */
+	readonly traces: boolean;
+	/** Whether there is one for metrics. */
+	readonly metrics: boolean;
+	readonly metricIntervalMs: number;
+	/** What the service is called in place of its app's name. */
+	readonly serviceName: string | undefined;
 }
 
 /** Where variables come from: `process.env`, or a literal in a test. */
@@ -82,10 +94,28 @@ export function readEnvironment(source: EnvironmentSource): Environment {
 		drainTimeoutMs: read.wholeNumber('DRAIN_TIMEOUT_MS', 30_000, 0, ONE_DAY_MS),
 		// Longer than a process that is ending takes, shorter than both process managers wait for a worker.
 		lockTimeoutMs: read.wholeNumber('POOLWRIGHT_LOCK_TIMEOUT_MS', 10_000, 0, ONE_DAY_MS),
-		lockNamespace: source['POOLWRIGHT_LOCK_NAMESPACE'] ?? ''
+		lockNamespace: source['POOLWRIGHT_LOCK_NAMESPACE'] ?? '',
+		signals: signals(read, source)
 	};
 	if (read.mistakes.length > 0) throw new EnvironmentError(read.mistakes);
 	return environment;
+}
+
+/** OpenTelemetry's variables; one that is empty means nothing. */
+function signals(read: Reader, source: EnvironmentSource): Signals {
+	const disabled = source['OTEL_SDK_DISABLED']?.toLowerCase() === 'true';
+	const common = read.endpoint('OTEL_EXPORTER_OTLP_ENDPOINT');
+	const traces = read.endpoint('OTEL_EXPORTER_OTLP_TRACES_ENDPOINT');
+	const metrics = read.endpoint('OTEL_EXPORTER_OTLP_METRICS_ENDPOINT');
+	for (const signal of ['', 'TRACES_', 'METRICS_']) {
+		read.oneOf(`OTEL_EXPORTER_OTLP_${signal}PROTOCOL`, 'http/protobuf');
+	}
+	return {
+		traces: (common || traces) && !disabled,
+		metrics: (common || metrics) && !disabled,
+		metricIntervalMs: read.wholeNumber('OTEL_METRIC_EXPORT_INTERVAL', 60_000, 1, ONE_DAY_MS),
+		serviceName: source['OTEL_SERVICE_NAME'] || undefined
+	};
 }
 
 const ENVIRONMENT = Symbol.for('order-desk.environment');
@@ -142,6 +172,20 @@ class Reader {
 			return this.refuse(variable, expected, '');
 		}
 		return found;
+	}
+
+	/** Whether an endpoint is set. */
+	endpoint(variable: string): boolean {
+		const found = this.source[variable];
+		if (found === undefined || found === '') return false;
+		if (/^https?:$/.test(URL.parse(found)?.protocol ?? '')) return true;
+		return this.refuse(variable, 'an http:// or https:// URL', false);
+	}
+
+	/** Refuses anything but the one value, or none. */
+	oneOf(variable: string, value: string): void {
+		const found = this.source[variable];
+		if (found !== undefined && found !== '' && found !== value) this.refuse(variable, value, undefined);
 	}
 
 	private refuse<T>(variable: string, expected: string, placeholder: T): T {

@@ -1,10 +1,16 @@
-/** Structured lines on standard output: one JSON object each, `level` and `msg` always there. */
+/**
+ * Structured lines on standard output: one JSON object each, `level` and `msg` always there; within a span that is exported its
+ * `trace_id` and `span_id` too.
+ */
+import { tracing } from './telemetry/tracing.ts';
 
 export type Level = 'info' | 'warn' | 'error';
 export type Fields = Readonly<Record<string, unknown>>;
 
 function write(level: Level, msg: string, fields: Fields): void {
-	process.stdout.write(`${JSON.stringify({ level, msg, ...fields, time: new Date().toISOString() })}\n`);
+	const span = tracing()?.current();
+	const ids = span ? { trace_id: span.traceId, span_id: span.spanId } : {};
+	process.stdout.write(`${JSON.stringify({ level, msg, ...fields, ...ids, time: new Date().toISOString() })}\n`);
 }
 
 export const log = {

@@ -15,12 +15,16 @@ import { environment, type Environment } from './env.ts';
 import { holdExecutorId, type Hold } from './executor-id.ts';
 import { identity, type PoolName } from './identity.ts';
 import { log, reason } from './log.ts';
+import type { Export } from './telemetry/export.ts';
 
 export type Phase = 'starting' | 'ready' | 'draining';
 
 const GAUGES_EVERY_MS = 1_000;
 const PRINT_METRICS_EVERY_MS = 10_000;
 const ANSWER_WITHIN_MS = 3_000;
+/** How long the last traces and metrics may take to reach the collector, within the drain; and at least, when a drain took all its time. */
+const FLUSH_MS = 2_000;
+const FLUSH_AT_LEAST_MS = 200;
 
 /** A worker whose pools are open and whose executor is launched: there is no other kind. */
 export class Worker {
@@ -31,18 +35,22 @@ export class Worker {
 		readonly environment: Environment,
 		private readonly channel: Channel,
 		private readonly hold: Hold,
-		private readonly executor: Executor
+		private readonly executor: Executor,
+		private readonly telemetry: Export | undefined
 	) {}
 
 	/** Boots, waits for leave to launch, opens the pools and launches. Throws what made it impossible. */
 	static async start(): Promise<Worker> {
 		const env = environment();
 		const channel = Channel.of(process.env, process);
+		// First: what is traced is what is made after it. Code only, nothing is opened.
+		const telemetry = await exporting(env);
 		channel.send({ type: 'booted' });
 		await channel.launched();
 		const hold = await holdExecutorId(env, channel);
 		await openPrisma(env);
 		const executor = await ensureDbosLaunched();
+		telemetry?.pools({ prisma: prismaPool(), dbos: executor.pool });
 		const { instanceId, pid, executorId } = identity();
 		log.info('worker started', {
 			instance_id: instanceId,
@@ -51,7 +59,7 @@ export class Worker {
 			prisma_pool_max: env.prismaPoolMax,
 			dbos_pool_max: env.dbosPoolMax
 		});
-		return new Worker(env, channel, hold, executor);
+		return new Worker(env, channel, hold, executor, telemetry);
 	}
 
 	get phase(): Phase {
@@ -115,9 +123,14 @@ export class Worker {
 		}
 	}
 
-	/** Ends the executor, with at most `timeoutMs` for its workflows, then both pools. */
+	/** Ends the executor, with at most `timeoutMs` for its workflows, sends what telemetry is left, then closes both pools. */
 	async close(timeoutMs: number): Promise<void> {
-		await shutDownDbos(timeoutMs);
+		const deadline = Date.now() + timeoutMs;
+		const flush = async () => {
+			const left = Math.max(FLUSH_AT_LEAST_MS, Math.min(FLUSH_MS, deadline - Date.now()));
+			await this.telemetry?.finish(left);
+		};
+		await shutDownDbos(timeoutMs, flush);
 		await closePrisma();
 		log.info('worker stopped', { executor_id: this.executor.executorId });
 	}
@@ -126,6 +139,19 @@ export class Worker {
 		const timer = setInterval(work, ms);
 		timer.unref();
 		this.#timers.push(timer);
+	}
+}
+
+/** Telemetry, where the environment names a collector. Nothing of it is loaded otherwise; not having it is no reason not to serve. */
+async function exporting(env: Environment): Promise<Export | undefined> {
+	const { traces, metrics } = env.signals;
+	if (!traces && !metrics) return undefined;
+	try {
+		const { startExport } = await import('./telemetry/export.ts');
+		return startExport(env);
+	} catch (error) {
+		log.warn('no telemetry is exported', { reason: reason(error) });
+		return undefined;
 	}
 }
 

@@ -20,6 +20,21 @@ export interface FixedPoolOptions {
 	readonly connectionTimeoutMs: number;
 }
 
+/** What becomes of callers, as it happens. Times are in milliseconds. */
+export interface Measure {
+	/** One was lent a connection after so long. */
+	waited(ms: number): void;
+	/** One gave its connection back after so long. */
+	used(ms: number): void;
+	/** One was lent none in time. */
+	timedOut(): void;
+}
+
+type Lend = (error: Error | undefined, client: pg.PoolClient | undefined, done: (release?: unknown) => void) => void;
+
+/** What pg says to a caller that waited too long, for a connection of the pool or for a new one. */
+const TIMED_OUT = /^(timeout exceeded when trying to connect|Connection terminated due to connection timeout)$/;
+
 /** Between attempts to replace lost connections: soon at first, but no storm on a server that starts. */
 const REFILL_BACKOFF_MS = { first: 50, max: 2000 } as const;
 
@@ -38,6 +53,7 @@ export class FixedPool extends pg.Pool {
 	#closed = 0;
 	#refill: Promise<void> | undefined;
 	#stopping = false;
+	#measure: Measure | undefined;
 
 	constructor({ url, max, applicationName, connectionTimeoutMs }: FixedPoolOptions) {
 		super({
@@ -76,7 +92,7 @@ export class FixedPool extends pg.Pool {
 			while (this.#live.size < this.#max && !this.#stopping) {
 				const missing = this.#live.size === 0 ? this.#max : 1;
 				const attempts = await Promise.allSettled(
-					Array.from({ length: missing }, () => this.connect())
+					Array.from({ length: missing }, () => super.connect())
 				);
 				for (const attempt of attempts) {
 					if (attempt.status === 'fulfilled') held.push(attempt.value);
@@ -99,6 +115,46 @@ export class FixedPool extends pg.Pool {
 	/** Connections opened and closed since the process started. */
 	totals(): { readonly opened: number; readonly closed: number } {
 		return { opened: this.#opened, closed: this.#closed };
+	}
+
+	/** Measures callers from now on. Until then nothing is measured. */
+	measure(measure: Measure): void {
+		const since = new WeakMap<pg.PoolClient, number>();
+		this.#measure = measure;
+		this.on('acquire', (client) => since.set(client, performance.now()));
+		this.on('release', (_error, client) => {
+			const lent = since.get(client);
+			if (lent !== undefined) measure.used(performance.now() - lent);
+			since.delete(client);
+		});
+	}
+
+	override connect(): Promise<pg.PoolClient>;
+	override connect(lend: Lend): void;
+	override connect(lend?: Lend): Promise<pg.PoolClient> | void {
+		const measure = this.#measure;
+		if (!measure) return lend ? super.connect(lend) : super.connect();
+		const asked = performance.now();
+		const answered = (error?: unknown) => {
+			if (error === undefined || error === null) measure.waited(performance.now() - asked);
+			else if (error instanceof Error && TIMED_OUT.test(error.message)) measure.timedOut();
+		};
+		if (lend) {
+			return super.connect((error, client, done) => {
+				answered(error);
+				lend(error, client, done);
+			});
+		}
+		return super.connect().then(
+			(client) => {
+				answered();
+				return client;
+			},
+			(error: unknown) => {
+				answered(error);
+				throw error;
+			}
+		);
 	}
 
 	/** Closes every connection, and resolves when the last socket is closed (pg's `end` does not wait). */

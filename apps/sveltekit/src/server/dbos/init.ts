@@ -11,6 +11,8 @@ import { FixedPool } from '../db/fixed-pool.ts';
 import { environment } from '../env.ts';
 import { applicationName, identity } from '../identity.ts';
 import { log, reason } from '../log.ts';
+import { tracing } from '../telemetry/tracing.ts';
+import { APPLICATION_VERSION } from './version.ts';
 import { registerWorkflows } from './workflows.ts';
 
 /** A launched executor: its id, and the pool that it holds and that is ours to close. */
@@ -18,13 +20,6 @@ export interface Executor {
 	readonly executorId: string;
 	readonly pool: FixedPool;
 }
-
-/**
- * The version that workflows belong to. Fixed, because DBOS would otherwise hash the sources and a
- * build that changed a colour could not take up what its predecessor left. Raise it when the steps of
- * a workflow change their order or meaning.
- */
-export const APPLICATION_VERSION = 'order-desk-1';
 
 /**
  * Longer than the ORM's: a request can be told to come back, a workflow that cannot write its
@@ -72,20 +67,24 @@ async function launchOn(pool: FixedPool): Promise<void> {
 		applicationVersion: APPLICATION_VERSION,
 		// Three workers migrating at once deadlock each other; migrate.js has done it before.
 		runMigrations: false,
+		// Its spans go to whoever is registered: `telemetry/export.ts`. The SDK's own export stays off.
+		tracingEnabled: tracing() !== undefined,
+		otelAttributeFormat: 'semconv',
 		logger: structuredLogger
 	});
 	await DBOS.launch();
 }
 
 /**
- * Shuts the executor down, giving its workflows in flight at most `timeoutMs`, and closes its pool.
+ * Shuts the executor down, giving its workflows in flight at most `timeoutMs`, and closes its pool, with `before` in between.
  * What is not finished by then stays PENDING and is taken up by the slot's next executor.
  */
-export async function shutDownDbos(timeoutMs: number): Promise<void> {
+export async function shutDownDbos(timeoutMs: number, before: () => Promise<void> = async () => {}): Promise<void> {
 	const launching = globals[EXECUTOR];
 	if (!launching) return;
 	const { pool } = await launching;
 	await DBOS.shutdown({ workflowCompletionTimeoutMS: Math.max(0, Math.round(timeoutMs)) });
+	await before();
 	await pool.close();
 }
 

@@ -5,6 +5,7 @@ import type { OrderStatus } from '#lib/orders.ts';
 import { withTenant } from '../db/tenant.ts';
 import { environment } from '../env.ts';
 import { identity } from '../identity.ts';
+import { tracing } from '../telemetry/tracing.ts';
 
 /** The event by which a workflow tells how far it is: the same words as the order's status. */
 export const PROGRESS_EVENT = 'progress';
@@ -23,11 +24,19 @@ export function workflowIdOf(orderId: string): string {
 	return `order-${orderId}`;
 }
 
-async function fulfil(orderId: string, tenantId: string): Promise<void> {
-	await step('reserve', orderId, tenantId);
-	await step('charge', orderId, tenantId);
-	await DBOS.sleep(environment().fulfilSleepMs);
-	await step('ship', orderId, tenantId);
+/**
+ * `trace` is the request's, as W3C's `traceparent`. It is part of the input because that is what every run of the workflow gets,
+ * in whichever process; none where nothing is traced, or where the workflow is older than tracing.
+ */
+async function fulfil(orderId: string, tenantId: string, trace?: string): Promise<void> {
+	const work = async () => {
+		await step('reserve', orderId, tenantId);
+		await step('charge', orderId, tenantId);
+		await DBOS.sleep(environment().fulfilSleepMs);
+		await step('ship', orderId, tenantId);
+	};
+	const traced = trace === undefined ? undefined : tracing();
+	await (traced ? traced.within(trace!, 'fulfil', workflowIdOf(orderId), work) : work());
 }
 
 /** A durable step, then the event that shows it. A step that fails for want of a connection is retried. */
@@ -76,7 +85,7 @@ export function registerWorkflows(): void {
 function register(): Registered {
 	const registered: Registered = { fulfil, newest: fulfil };
 	registered.fulfil = DBOS.registerWorkflow(
-		(orderId: string, tenantId: string) => registered.newest(orderId, tenantId),
+		(orderId: string, tenantId: string, trace?: string) => registered.newest(orderId, tenantId, trace),
 		{ name: 'fulfil' }
 	);
 	return registered;
@@ -86,5 +95,7 @@ function register(): Registered {
 export async function startFulfilment(orderId: string, tenantId: string): Promise<void> {
 	registerWorkflows();
 	const { fulfil: registered } = globals[WORKFLOWS]!;
-	await DBOS.startWorkflow(registered, { workflowID: workflowIdOf(orderId) })(orderId, tenantId);
+	const trace = tracing()?.parent();
+	const start = DBOS.startWorkflow(registered, { workflowID: workflowIdOf(orderId) });
+	await (trace === undefined ? start(orderId, tenantId) : start(orderId, tenantId, trace));
 }

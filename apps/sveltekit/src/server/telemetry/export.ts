@@ -1,0 +1,227 @@
+/**
+ * OpenTelemetry: traces and metrics to a collector, by OTLP over HTTP. Imported only where the environment names one, before the
+ * first pool is opened.
+ *
+ * Requests, queries and workflows are traced by the standard instrumentations (Node's `http`, Prisma, the DBOS SDK). The pools'
+ * metrics are our own, from the pools' own counters: the instrumentation of `pg` names a pool by its server and would mix the two up.
+ *
+ * Everything is sent in the background from queues that are bounded. A collector that is down costs what is sent to it, and one line.
+ */
+import { context, metrics, propagation, SpanStatusCode, trace, TraceFlags, type Meter } from '@opentelemetry/api';
+import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-hooks';
+import { getRPCMetadata, setGlobalErrorHandler, W3CTraceContextPropagator } from '@opentelemetry/core';
+import { OTLPMetricExporter } from '@opentelemetry/exporter-metrics-otlp-proto';
+import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-proto';
+import { registerInstrumentations } from '@opentelemetry/instrumentation';
+import { HttpInstrumentation } from '@opentelemetry/instrumentation-http';
+import { detectResources, envDetector, resourceFromAttributes, type Resource } from '@opentelemetry/resources';
+import { MeterProvider, PeriodicExportingMetricReader } from '@opentelemetry/sdk-metrics';
+import { BasicTracerProvider, BatchSpanProcessor } from '@opentelemetry/sdk-trace-base';
+import { PrismaInstrumentation } from '@prisma/instrumentation';
+import { createRequire } from 'node:module';
+import { setTimeout as pause } from 'node:timers/promises';
+import type { FixedPool } from '../db/fixed-pool.ts';
+import { APPLICATION_VERSION } from '../dbos/version.ts';
+import type { Environment } from '../env.ts';
+import { identityOf, type PoolName } from '../identity.ts';
+import { log, reason } from '../log.ts';
+import { CONNECTION, CONNECTION_STATE, POOL_NAME, RESOURCE, SHORT_SECONDS, WORKFLOW } from './names.ts';
+import { answerWith, type Tracing } from './tracing.ts';
+
+/** Who made the spans and metrics. */
+const SCOPE = 'order-desk';
+
+/** A probe every second is no request that anybody looks for. */
+const PROBES = new Set(['/healthz', '/readyz', '/metrics']);
+
+/** Where telemetry goes, until `finish`. */
+export interface Export {
+	/** Exports the pools' metrics from now on. */
+	pools(pools: Readonly<Record<PoolName, FixedPool>>): void;
+	/** Sends what is still held, for at most so long; what is left then is lost. The pools have to be open. */
+	finish(timeoutMs: number): Promise<void>;
+}
+
+/** Starts to export what the environment asks for. Opens no connection before there is something to send. */
+export function startExport(environment: Environment): Export {
+	const { traces, metrics: measured, metricIntervalMs } = environment.signals;
+	const resource = resourceOf(environment);
+	complainOnce();
+	const ends: (() => Promise<void>)[] = [];
+
+	let meter: Meter | undefined;
+	if (measured) {
+		const reader = new PeriodicExportingMetricReader({
+			exporter: new OTLPMetricExporter(),
+			exportIntervalMillis: metricIntervalMs,
+			// Collecting and sending both; it may not be longer than the interval.
+			exportTimeoutMillis: metricIntervalMs
+		});
+		const provider = new MeterProvider({ resource, readers: [reader] });
+		metrics.setGlobalMeterProvider(provider);
+		meter = provider.getMeter(SCOPE);
+		ends.push(() => provider.shutdown());
+	}
+	if (traces) {
+		const provider = new BasicTracerProvider({ resource, spanProcessors: [new BatchSpanProcessor(new OTLPTraceExporter())] });
+		trace.setGlobalTracerProvider(provider);
+		context.setGlobalContextManager(new AsyncLocalStorageContextManager().enable());
+		propagation.setGlobalPropagator(new W3CTraceContextPropagator());
+		answerWith(openTelemetry);
+		ends.push(() => provider.shutdown());
+	}
+	instrument(traces);
+
+	return {
+		pools: (pools) => {
+			if (meter) exportPools(meter, pools);
+		},
+		finish: async (timeoutMs) => {
+			const patience = new AbortController();
+			const sent = Promise.allSettled(ends.map((end) => end()));
+			const late = pause(timeoutMs, undefined, { signal: patience.signal }).catch(() => {});
+			await Promise.race([sent, late]);
+			patience.abort();
+		}
+	};
+}
+
+function resourceOf(environment: Environment): Resource {
+	const { slot, executorId, pid } = identityOf(environment);
+	const { serviceName } = environment.signals;
+	const app = slot.slice(0, slot.lastIndexOf('-'));
+	return resourceFromAttributes({ [RESOURCE.service]: app, [RESOURCE.version]: APPLICATION_VERSION })
+		.merge(detectResources({ detectors: [envDetector] }))
+		.merge(
+			resourceFromAttributes({
+				...(serviceName === undefined ? {} : { [RESOURCE.service]: serviceName }),
+				[RESOURCE.instance]: slot,
+				[RESOURCE.executor]: executorId,
+				[RESOURCE.pid]: pid
+			})
+		);
+}
+
+/** The SDK reports what it could not deliver to one handler, batch after batch. */
+function complainOnce(): void {
+	let complained = false;
+	setGlobalErrorHandler((error) => {
+		if (complained) return;
+		complained = true;
+		log.warn('the telemetry collector does not take what it is sent; it is lost, the worker goes on, and this is not said again', {
+			reason: typeof error === 'string' ? error : reason(error)
+		});
+	});
+}
+
+function instrument(traces: boolean): void {
+	registerInstrumentations({
+		instrumentations: [
+			new HttpInstrumentation({
+				ignoreIncomingRequestHook: ({ url = '' }) => PROBES.has(url.split('?', 1)[0] ?? ''),
+				// The application makes no requests of its own; the exporters' are none of its work.
+				ignoreOutgoingRequestHook: () => true
+			}),
+			...(traces ? [new PrismaInstrumentation()] : [])
+		]
+	});
+	// The instrumentation patches the module when it is required, and it was imported long ago. What it patches for incoming
+	// requests is a prototype's method, which servers that exist have too.
+	createRequire(import.meta.url)('node:http');
+}
+
+/** Tracing, answered by OpenTelemetry. */
+const openTelemetry: Tracing = {
+	current: () => {
+		const ids = trace.getActiveSpan()?.spanContext();
+		return ids && { traceId: ids.traceId, spanId: ids.spanId };
+	},
+
+	parent: () => {
+		const carrier: { traceparent?: string } = {};
+		propagation.inject(context.active(), carrier);
+		return carrier.traceparent;
+	},
+
+	route: (template) => {
+		const request = getRPCMetadata(context.active());
+		if (request) request.route = template;
+	},
+
+	within: (parent, name, workflowId, work) => {
+		const origin = propagation.extract(context.active(), { traceparent: parent });
+		const run = trace.getActiveSpan();
+		// The SDK's own span of this run is in the trace already, or tells nothing because the trace is not sampled.
+		if (run?.spanContext().traceId === trace.getSpanContext(origin)?.traceId) return work();
+		const options = {
+			attributes: { [WORKFLOW.type]: 'workflow', [WORKFLOW.name]: name, [WORKFLOW.id]: workflowId },
+			links: run && run.spanContext().traceFlags & TraceFlags.SAMPLED ? [{ context: run.spanContext() }] : []
+		};
+		return trace.getTracer(SCOPE).startActiveSpan(name, options, origin, async (span) => {
+			try {
+				return await work();
+			} catch (error) {
+				span.setStatus({ code: SpanStatusCode.ERROR });
+				throw error;
+			} finally {
+				span.end();
+			}
+		});
+	}
+};
+
+function exportPools(meter: Meter, pools: Readonly<Record<PoolName, FixedPool>>): void {
+	const connections = { unit: '{connection}' };
+	const count = meter.createObservableUpDownCounter(CONNECTION.count, {
+		...connections,
+		description: 'Connections that are open, by what they do'
+	});
+	const max = meter.createObservableUpDownCounter(CONNECTION.max, {
+		...connections,
+		description: 'Connections that the pool may hold: the declared maximum'
+	});
+	const idleMax = meter.createObservableUpDownCounter(CONNECTION.idleMax, {
+		...connections,
+		description: 'Connections that the pool keeps when they are idle: all of them'
+	});
+	const pending = meter.createObservableUpDownCounter(CONNECTION.pending, {
+		unit: '{request}',
+		description: 'Callers that wait for a connection'
+	});
+	const timeouts = meter.createCounter(CONNECTION.timeouts, {
+		unit: '{timeout}',
+		description: 'Callers that were lent no connection in time'
+	});
+	const seconds = { unit: 's', advice: { explicitBucketBoundaries: SHORT_SECONDS } };
+	const waited = meter.createHistogram(CONNECTION.waitTime, {
+		...seconds,
+		description: 'How long callers waited for a connection'
+	});
+	const used = meter.createHistogram(CONNECTION.useTime, {
+		...seconds,
+		description: 'How long callers kept a connection'
+	});
+
+	for (const [name, pool] of Object.entries(pools)) {
+		const of = { [POOL_NAME]: name };
+		// One look for all of them: what is exported together shows one moment.
+		meter.addBatchObservableCallback(
+			(result) => {
+				const gauge = pool.gauge();
+				result.observe(count, gauge.idle, { ...of, [CONNECTION_STATE]: 'idle' });
+				result.observe(count, gauge.busy, { ...of, [CONNECTION_STATE]: 'used' });
+				result.observe(max, gauge.max, of);
+				result.observe(idleMax, gauge.max, of);
+				result.observe(pending, gauge.waiting, of);
+			},
+			[count, max, idleMax, pending]
+		);
+		// Seen from the start, and not only once it is too late.
+		timeouts.add(0, of);
+		pool.measure({
+			waited: (ms) => waited.record(ms / 1000, of),
+			used: (ms) => used.record(ms / 1000, of),
+			timedOut: () => timeouts.add(1, of)
+		});
+	}
+}
