@@ -9,6 +9,7 @@
 //! | `POOLWRIGHT_TEST_DATABASE_URL` | use this server (as its superuser) instead of an embedded one |
 
 pub mod built;
+pub mod collector;
 pub mod load;
 pub mod ports;
 pub mod process;
@@ -17,6 +18,7 @@ pub mod sampler;
 pub mod server;
 pub mod wait;
 
+pub use collector::Collector;
 pub use process::Process;
 pub use sampler::Sampler;
 pub use server::TestServer;

@@ -24,4 +24,5 @@ mod releases;
 mod reload;
 mod starved;
 mod tenants;
+mod traced;
 mod verify;
