@@ -5,6 +5,7 @@ use crate::background::{self, Background};
 use crate::cli::Place;
 use crate::cluster;
 use crate::commands::prepare::Tense;
+use crate::commands::verify::Executors;
 use crate::commands::{exec_worker, plan, prepare, verify};
 use crate::environment::Environment;
 use crate::exit_codes::Exit;
@@ -21,6 +22,7 @@ use crate::starvation::Starvation;
 use crate::style::{self, paint};
 use clap::Args;
 use poolwright_observe::prepare::Step;
+use poolwright_supervisor::control::Inquirer;
 use poolwright_supervisor::shim::EXECUTOR_STORE;
 use poolwright_supervisor::{
     AppSpec, Event, FleetSpec, Outcome, Policy, Readiness, SlotVariables, Supervisor,
@@ -28,6 +30,7 @@ use poolwright_supervisor::{
 use poolwright_topology::budget::server_of;
 use poolwright_topology::census::Verdict;
 use poolwright_topology::declare::{App, DatabaseUrl, Ready, Topology};
+use poolwright_topology::status::SlotStatus;
 use poolwright_topology::tag::Name;
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -180,6 +183,7 @@ async fn supervise(
     mut background: Option<Background>,
 ) -> Result<Exit, Failure> {
     let mut service = Service::new();
+    let inquirer = supervisor.inquirer();
     let pages: Vec<String> = supervisor
         .addresses()
         .map(|(app, address)| format!("{app} serves on {}", paint(style::STRONG, page(address))))
@@ -195,10 +199,13 @@ async fn supervise(
                 bell.hear(&event);
                 if event == Event::AllServing {
                     // The fleet goes on meanwhile: its events wait in the channel.
-                    let confirmation = observe(backends, topology);
+                    let confirmation = async {
+                        let verdict = observe(backends, topology).await;
+                        (verdict, executors(&inquirer).await)
+                    };
                     tokio::select! {
-                        verdict = confirmation => {
-                            let holds = confirm(verdict, narrator);
+                        (verdict, executors) = confirmation => {
+                            let holds = confirm(verdict, &executors, narrator);
                             narrator.out(pages.join("\n"));
                             if let Some(background) = background.take() {
                                 narrator.leave(move || background.serving(holds));
@@ -245,6 +252,15 @@ async fn observe(backends: &FromPostgres, topology: &Topology) -> Result<Verdict
     Ok(verdict)
 }
 
+/// Who runs the workflows of each slot.
+async fn executors(inquirer: &Inquirer) -> Executors {
+    let status = inquirer.status().await;
+    let apps = status.into_iter().flat_map(|status| status.apps);
+    let slots = apps.flat_map(|app| app.slots);
+    let of_slot = |slot: SlotStatus| Some((slot.slot, slot.executor_id?));
+    slots.filter_map(of_slot).collect()
+}
+
 /// Where a browser on this machine finds an app that listens there.
 fn page(address: SocketAddr) -> String {
     let port = address.port();
@@ -257,10 +273,11 @@ fn page(address: SocketAddr) -> String {
 
 /// What Postgres says of the fleet that has just become ready. A server that does not answer now is no reason to
 /// stop a fleet that serves. Whether it holds, as far as is known.
-fn confirm(verdict: Result<Verdict, Failure>, narrator: &Narrator) -> bool {
+fn confirm(verdict: Result<Verdict, Failure>, executors: &Executors, narrator: &Narrator) -> bool {
     match verdict {
         Ok(verdict) => {
-            narrator.out(verify::render(&verdict, CONFIRMATION).trim_end().to_owned());
+            let table = verify::render(&verdict, executors, CONFIRMATION);
+            narrator.out(table.trim_end().to_owned());
             verdict.holds
         }
         Err(failure) => {

@@ -18,6 +18,7 @@ use poolwright_topology::handover::SlotState;
 use poolwright_topology::status::SlotStatus;
 use poolwright_topology::tag::{COMMAND, Name, SlotId};
 use poolwright_topology::units::Workers;
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -59,7 +60,7 @@ impl Verify {
         if self.json {
             commands::print_json(&verdict)?;
         } else {
-            anstream::print!("{}", render(&verdict, self.time));
+            anstream::print!("{}", render(&verdict, &Executors::new(), self.time));
         }
         Ok(if verdict.holds {
             Exit::Success
@@ -119,11 +120,17 @@ pub(crate) async fn observe(
     Ok(census.verdict())
 }
 
-/// The verdict as `verify` and `up` print it.
-pub(crate) fn render(verdict: &Verdict, time: Duration) -> String {
-    let heads = ["slot", "process", "pool", "declared", "peak", "now"];
+/// The executor id of each slot that has one.
+pub(crate) type Executors = BTreeMap<SlotId, String>;
+
+/// The verdict as `verify` and `up` print it; with the executors of its slots where those are known.
+pub(crate) fn render(verdict: &Verdict, executors: &Executors, time: Duration) -> String {
+    let heads = [
+        "slot", "process", "executor", "pool", "declared", "peak", "now",
+    ];
     let mut rows = vec![heads.map(str::to_owned).to_vec()];
     for slot in &verdict.slots {
+        let executor = executors.get(&slot.slot).map_or("-", String::as_str);
         let pids: Vec<String> = slot.pids.iter().map(u32::to_string).collect();
         let pids = match pids.as_slice() {
             [] => "-".to_owned(),
@@ -144,13 +151,22 @@ pub(crate) fn render(verdict: &Verdict, time: Duration) -> String {
         });
         for (index, cells) in pools.chain(unnamed).enumerate() {
             let whose = match index {
-                0 => [slot.slot.to_string(), pids.clone()],
-                _ => [String::new(), String::new()],
+                0 => [slot.slot.to_string(), pids.clone(), executor.to_owned()],
+                _ => Default::default(),
             };
             rows.push(whose.into_iter().chain(cells).collect());
         }
     }
-    let mut text = format!("{}\n\n", style::table(rows, &[3, 4, 5]));
+    let numbers = match executors.is_empty() {
+        true => {
+            for row in &mut rows {
+                row.remove(2);
+            }
+            [3, 4, 5]
+        }
+        false => [4, 5, 6],
+    };
+    let mut text = format!("{}\n\n", style::table(rows, &numbers));
     for finding in &verdict.findings {
         text += &render_finding(finding);
     }
@@ -234,16 +250,23 @@ mod tests {
             }],
             findings: Vec::new(),
         };
-        let rows = render(&verdict, Duration::from_secs(1));
-        let rows: Vec<Vec<&str>> = rows
-            .lines()
-            .skip(1)
-            .take(4)
-            .map(|line| line.split_whitespace().collect())
-            .collect();
+        let table = |executors| {
+            let text = render(&verdict, &executors, Duration::from_secs(1));
+            let lines = text.lines().skip(1).take(4);
+            let words = lines.map(|line| line.split_whitespace().map(str::to_owned).collect());
+            words.collect::<Vec<Vec<String>>>()
+        };
+        let rows = table(Executors::new());
         assert_eq!(rows[0], ["web-0", "7", "audit", "3", "1", "1"]);
         assert_eq!(rows[1], ["orm", "3", "1", "1"]);
         assert_eq!(rows[2], ["none", "of", "them", "2", "2"]);
         assert_eq!(rows[3], ["orm", "or", "audit?", "2", "2"]);
+        let known = [("web-0".parse().unwrap(), "worker-seven".to_owned())];
+        let rows = table(known.into());
+        assert_eq!(
+            rows[0],
+            ["web-0", "7", "worker-seven", "audit", "3", "1", "1"]
+        );
+        assert_eq!(rows[1], ["orm", "3", "1", "1"]);
     }
 }

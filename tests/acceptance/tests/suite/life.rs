@@ -36,6 +36,7 @@ async fn detached(poolwright: &Poolwright) -> Result<()> {
     let up = poolwright.run(&["up", "--detach"]).await?.expect(0)?;
     ensure!(up.stdout.contains("holds"), "no verdict: {up:#?}");
     let status = poolwright.json(&["status"]).await?;
+    one_table(&up.stdout, &status)?;
     let slots = status["apps"][0]["slots"].as_array().context("no slots")?;
     ensure!(
         slots.len() == 3 && slots.iter().all(|slot| slot["state"] == "serving"),
@@ -71,6 +72,24 @@ async fn detached(poolwright: &Poolwright) -> Result<()> {
     following
         .line("the new worker's start", LIMIT, started)
         .await?;
+    Ok(())
+}
+
+/// The table that `up` ends its start with: of each slot its process, its executor and its pools as Postgres shows them.
+fn one_table(printed: &str, status: &Value) -> Result<()> {
+    let rows: Vec<Vec<&str>> = printed
+        .lines()
+        .map(|line| line.split_whitespace().collect())
+        .collect();
+    for slot in ["web-0", "web-1", "web-2"] {
+        let slots = status["apps"][0]["slots"].as_array();
+        let said = slots.and_then(|slots| slots.iter().find(|said| said["slot"] == slot));
+        let pid = said.context("no such slot")?["pid"].to_string();
+        let first = [slot, &pid, slot, "dbos", "3", "3", "3"];
+        let row = rows.iter().position(|row| *row == first);
+        let row = row.with_context(|| format!("no row {first:?} in {printed}"))?;
+        ensure!(rows[row + 1] == ["prisma", "3", "3", "3"], "{printed}");
+    }
     Ok(())
 }
 
