@@ -92,9 +92,10 @@ fn step(span: &mut SpanData) {
         ("step_id", names::DBOS_STEP_ID),
         ("attempt", names::DBOS_ATTEMPT),
     ] {
-        if let Some(value) = take(span, from) {
-            span.attributes.push(KeyValue::new(to, value));
-        }
+        // `tracing` hands unsigned numbers on as text.
+        let number = text(&take(span, from)).and_then(|text| text.parse::<i64>().ok());
+        span.attributes
+            .extend(number.map(|number| KeyValue::new(to, number)));
     }
     span.attributes
         .push(KeyValue::new(names::DBOS_TYPE, "step"));

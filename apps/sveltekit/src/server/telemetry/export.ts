@@ -34,6 +34,9 @@ const SCOPE = 'order-desk';
 /** A probe every second is no request that anybody looks for. */
 const PROBES = new Set(['/healthz', '/readyz', '/metrics']);
 
+/** Spans of Prisma's that take microseconds and tell of Prisma. */
+const UNINTERESTING = ['prisma:client:serialize', 'prisma:client:compile'];
+
 /** Where telemetry goes, until `finish`. */
 export interface Export {
 	/** Exports the pools' metrics from now on. */
@@ -122,7 +125,7 @@ function instrument(traces: boolean): void {
 				// The application makes no requests of its own; the exporters' are none of its work.
 				ignoreOutgoingRequestHook: () => true
 			}),
-			...(traces ? [new PrismaInstrumentation()] : [])
+			...(traces ? [new PrismaInstrumentation({ ignoreSpanTypes: UNINTERESTING })] : [])
 		]
 	});
 	// The instrumentation patches the module when it is required, and it was imported long ago. What it patches for incoming
