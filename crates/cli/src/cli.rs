@@ -1,7 +1,8 @@
 //! The command line: global options, and one variant per command. Each command's arguments stand in its file.
 
 use crate::commands::{
-    doctor, init, logs, plan, prepare, recover, reload, restart, scale, status, stop, up, verify,
+    doctor, init, logs, plan, prepare, recover, reload, restart, scale, status, stop, tune, up,
+    verify,
 };
 use crate::exit_codes;
 use clap::{Args, Parser, Subcommand};
@@ -61,4 +62,5 @@ pub(crate) enum Command {
     Recover(recover::Recover),
     Doctor(doctor::Doctor),
     Init(init::Init),
+    Tune(tune::Tune),
 }

@@ -13,6 +13,7 @@ mod rolling;
 pub(crate) mod scale;
 pub(crate) mod status;
 pub(crate) mod stop;
+pub(crate) mod tune;
 pub(crate) mod up;
 pub(crate) mod verify;
 
@@ -38,6 +39,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Failure> {
         Command::Recover(recover) => recover.run(&place).await,
         Command::Doctor(doctor) => doctor.run(&place).await,
         Command::Init(init) => init.run(&place).await,
+        Command::Tune(tune) => tune.run(&place).await,
     }
 }
 

@@ -25,4 +25,5 @@ mod reload;
 mod starved;
 mod tenants;
 mod traced;
+mod tune;
 mod verify;
