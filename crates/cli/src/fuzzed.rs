@@ -140,6 +140,10 @@ fn accepted(topology: &Topology) -> Result<(), String> {
 
 fn input(bytes: &[u8]) -> Option<(String, String)> {
     let text = std::str::from_utf8(bytes).ok()?;
+    // The fuzzer reads the word out of the program and puts it where it is no password.
+    if text.contains(SECRET) {
+        return None;
+    }
     let (text, beside) = text.split_once(BESIDE).unwrap_or((text, ""));
     let secret = PLACEHOLDER.replace("PW", SECRET);
     Some((
@@ -152,5 +156,18 @@ fn unsaid(told: &str) -> Result<(), String> {
     match told.contains(SECRET) {
         true => Err(format!("a password is said: {told}")),
         false => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_that_is_said_is_noticed() {
+        let (text, beside) = input(b"x://u:PW@h\n%%\nA=x://u:PW@h").unwrap();
+        assert!(unsaid(&text).unwrap_err().starts_with("a password is said"));
+        assert!(unsaid(&beside).is_err());
+        assert_eq!(unsaid("x://u:***@h"), Ok(()));
     }
 }

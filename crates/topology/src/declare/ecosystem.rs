@@ -21,7 +21,7 @@ mod command;
 mod draft;
 mod keys;
 
-use super::{Mistake, Topology, read};
+use super::{Mistake, Topology, blotted, read};
 use draft::{Draft, Entry, Node};
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
@@ -84,7 +84,10 @@ pub fn ecosystem(exported: &Value, around: &Surroundings<'_>) -> Result<Ecosyste
         ..
     } = reading;
     match read::topology(draft.text(), around.env) {
-        Ok(topology) if mistakes.is_empty() => Ok(Ecosystem { topology, notes }),
+        Ok(topology) if mistakes.is_empty() => Ok(Ecosystem {
+            topology,
+            notes: notes.iter().map(|note| blotted(note)).collect(),
+        }),
         Ok(_) => Err(in_order(mistakes)),
         Err(found) => {
             mistakes.extend(found.into_iter().map(|mistake| {
@@ -98,7 +101,15 @@ pub fn ecosystem(exported: &Value, around: &Surroundings<'_>) -> Result<Ecosyste
 
 fn in_order(mut mistakes: Vec<(usize, Placed)>) -> Vec<Placed> {
     mistakes.sort_by_key(|(at, _)| *at);
-    mistakes.into_iter().map(|(_, placed)| placed).collect()
+    let placed = mistakes.into_iter().map(|(_, placed)| Placed {
+        place: blotted(&placed.place),
+        mistake: Mistake {
+            found: blotted(&placed.mistake.found),
+            expected: blotted(&placed.mistake.expected),
+            ..placed.mistake
+        },
+    });
+    placed.collect()
 }
 
 struct Reading<'a> {

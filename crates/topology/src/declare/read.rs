@@ -49,6 +49,10 @@ pub(super) fn topology(
     match topology {
         Some(topology) if reader.mistakes.is_empty() => Ok(topology),
         _ => {
+            // Whatever stands in the file may be repeated, a password not.
+            for mistake in &mut reader.mistakes {
+                mistake.found = super::blotted(&mistake.found);
+            }
             reader.mistakes.sort_by_key(|mistake| mistake.span.start);
             reader.mistakes.dedup();
             Err(reader.mistakes)

@@ -203,20 +203,17 @@ impl fmt::Display for DatabaseUrl {
             // Fails for URLs without a host only, which have no password to hide.
             let _hidden = url.set_password(Some("***"));
         }
-        // A password may also be given as a parameter.
-        if url.query_pairs().any(|(key, _)| key == "password") {
-            let kept: Vec<(String, String)> = url
-                .query_pairs()
-                .map(|(key, value)| {
-                    let value = if key == "password" {
-                        "***".into()
-                    } else {
-                        value
-                    };
-                    (key.into_owned(), value.into_owned())
-                })
-                .collect();
-            url.query_pairs_mut().clear().extend_pairs(kept);
+        // A password may also be given as a parameter, or be a part of whatever else stands there.
+        let shown: Vec<String> = url
+            .query_pairs()
+            .map(|(name, value)| match is_plain(&name) {
+                true if name.contains("password") || !is_plain(&value) => format!("{name}=***"),
+                true => format!("{name}={value}"),
+                false => "***".to_owned(),
+            })
+            .collect();
+        if !shown.is_empty() {
+            url.set_query(Some(&shown.join("&")));
         }
         f.write_str(url.as_str())
     }
@@ -280,6 +277,12 @@ fn stars(text: &str) -> String {
     "*".repeat(text.len())
 }
 
+/// Whether a part of a query is a word or a number, as settings are.
+fn is_plain(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/');
+    text.len() <= 64 && text.chars().all(plain)
+}
+
 fn decode(text: &str) -> String {
     percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
@@ -295,6 +298,30 @@ mod tests {
             assert!(!shown.contains("s3cret"), "{shown}");
         }
         assert_eq!(url.password().as_deref(), Some("s3cret"));
+    }
+
+    #[test]
+    fn of_the_query_only_plain_settings_are_shown() {
+        let text =
+            "postgres://a@db/desk?sslmode=require&x=postgres%3A%2F%2Fb%3As3cret%40h&%3As3cret%40=1";
+        let shown = DatabaseUrl::parse(text).unwrap().to_string();
+        assert_eq!(shown, "postgres://a@db/desk?sslmode=require&x=***&***");
+    }
+
+    #[test]
+    fn passwords_are_blotted_out_of_a_text_that_keeps_its_length() {
+        for (text, expected) in [
+            (
+                "url = \"postgres://a:pw@h/d\"",
+                "url = \"postgres://a:**@h/d\"",
+            ),
+            ("'postgres://a:p\"w@h' x", "'postgres://a:***@h' x"),
+            ("http://localhost:3000", "http://localhost:3000"),
+            ("'x://a:b@h', 'y://c:d@h'", "'x://a:*@h', 'y://c:*@h'"),
+            ("?password=s3&x=1", "?password=**&x=1"),
+        ] {
+            assert_eq!(blotted(text), expected);
+        }
     }
 
     #[test]
