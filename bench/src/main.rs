@@ -1,9 +1,9 @@
-//! Four comparisons in one run, all on this machine: the two stacks, the two process managers, a fleet of 25 workers
+//! Five comparisons in one run, all on this machine: the two stacks, each with telemetry and without, the two process managers, a fleet of 25 workers
 //! with one of 200, and `doctor` on 5,000 files with it on 10,000.
 //!
-//! Writes `docs/benchmarks.md` and the raw figures, `docs/benchmarks.json`. Takes about twelve minutes.
+//! Writes `docs/benchmarks.md` and the raw figures, `docs/benchmarks.json`. Takes about seventeen minutes.
 //! `BENCH_ROUNDS` (default 3) says how often stacks and managers are measured. With the name of a comparison as its argument (`stacks`,
-//! `managers`, `crowd`, `doctor`) it measures only that one, prints what it found and writes nothing.
+//! `telemetry`, `managers`, `crowd`, `doctor`) it measures only that one, prints what it found and writes nothing.
 
 mod client;
 mod crowd;
@@ -13,6 +13,7 @@ mod managers;
 mod process;
 mod report;
 mod stacks;
+mod telemetry;
 
 use anyhow::{Context, Result, ensure};
 
@@ -35,6 +36,9 @@ async fn main() -> Result<()> {
     let mut report = Report::new(machine::describe().await?);
     if wanted("stacks") {
         report.stacks = stacks::compare(rounds).await?;
+    }
+    if wanted("telemetry") {
+        report.telemetry = telemetry::compare(rounds).await?;
     }
     if wanted("managers") {
         report.managers = managers::compare(rounds).await?;

@@ -4,6 +4,7 @@ mod crowd;
 mod doctor;
 mod managers;
 mod stacks;
+mod telemetry;
 
 use anyhow::{Context, Result};
 use poolwright_testkit::built;
@@ -14,12 +15,14 @@ use crate::doctor::Examined;
 use crate::machine::Machine;
 use crate::managers::Managers;
 use crate::stacks::Stacks;
+use crate::telemetry::Cost;
 
 /// Everything that was measured.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     machine: Machine,
     pub(crate) stacks: Stacks,
+    pub(crate) telemetry: Vec<Cost>,
     pub(crate) managers: Managers,
     pub(crate) crowd: Vec<Figures>,
     pub(crate) doctor: Vec<Examined>,
@@ -76,6 +79,7 @@ impl Report {
         Self {
             machine,
             stacks: Stacks::default(),
+            telemetry: Vec::new(),
             managers: Managers::default(),
             crowd: Vec::new(),
             doctor: Vec::new(),
@@ -104,6 +108,7 @@ impl Report {
         let Self {
             machine,
             stacks,
+            telemetry,
             managers,
             crowd,
             doctor,
@@ -122,6 +127,7 @@ PostgreSQL {postgres}. Load generator, workers and database share the {cores} co
 disk (`fsync = off`): the disk would hide the differences.
 
 {stacks}
+{telemetry}
 {managers}
 {crowd}
 {doctor}",
@@ -135,6 +141,7 @@ disk (`fsync = off`): the disk would hide the differences.
             node = machine.node,
             postgres = machine.postgres,
             stacks = stacks::section(stacks)?,
+            telemetry = telemetry::section(telemetry)?,
             managers = managers::section(managers)?,
             crowd = crowd::section(crowd)?,
             doctor = doctor::section(doctor)?,

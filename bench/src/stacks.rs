@@ -38,7 +38,7 @@ pub(crate) async fn compare(rounds: usize) -> Result<Stacks> {
     let mut stacks = Stacks::default();
     for _ in 0..rounds {
         for stack in [Stack::Axum, Stack::Sveltekit] {
-            let figures = measure(stack).await?;
+            let figures = measure(stack, &[]).await?;
             say(&format!(
                 "{:<10} {:>8.0} reads/s {:>8.1} orders/s {:>7.1} MiB",
                 stack.name(),
@@ -76,13 +76,16 @@ pub(crate) struct Figures {
     pub(crate) generator_cores: f64,
 }
 
-/// Starts the fleet, measures, stops it.
-async fn measure(stack: Stack) -> Result<Figures> {
+/// Starts the fleet with these variables, measures, stops it.
+pub(crate) async fn measure(stack: Stack, variables: &[(&str, String)]) -> Result<Figures> {
     // The durable sleep is idle time by design; here it would only put off the last orders.
-    let setup = Setup::new(stack)
+    let mut setup = Setup::new(stack)
         .await?
         .env("FULFIL_SLEEP_MS", "0")
         .env("NODE_ENV", "production");
+    for (name, value) in variables {
+        setup = setup.env(name, value);
+    }
     let fleet = Fleet::from(
         Cell {
             stack,

@@ -33,7 +33,7 @@ describe('the environment', () => {
 			drainTimeoutMs: 30_000,
 			lockTimeoutMs: 10_000,
 			lockNamespace: '',
-			signals: { traces: false, metrics: false, metricIntervalMs: 60_000, serviceName: undefined }
+			signals: { traces: false, metrics: false, limited: true, metricIntervalMs: 60_000, serviceName: undefined }
 		});
 	});
 

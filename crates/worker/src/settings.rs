@@ -70,6 +70,8 @@ pub struct Signals {
     pub traces: bool,
     /// Whether there is one for metrics.
     pub metrics: bool,
+    /// Whether the traces that begin here are limited in number: no sampler is named (`OTEL_TRACES_SAMPLER`).
+    pub limited: bool,
     /// How long the collector may take to answer (`OTEL_EXPORTER_OTLP_TIMEOUT`).
     pub timeout: Duration,
     /// What the service is called in place of its app's name (`OTEL_SERVICE_NAME`).
@@ -272,6 +274,7 @@ impl<'a> Reader<'a> {
         Some(Signals {
             traces: (common || traces?) && !disabled,
             metrics: (common || metrics?) && !disabled,
+            limited: self.given("OTEL_TRACES_SAMPLER").is_none(),
             timeout: timeout?,
             service_name: self.given("OTEL_SERVICE_NAME"),
         })

@@ -34,6 +34,8 @@ export interface Signals {
 	readonly traces: boolean;
 	/** Whether there is one for metrics. */
 	readonly metrics: boolean;
+	/** Whether the traces that begin here are limited in number: no sampler is named. */
+	readonly limited: boolean;
 	readonly metricIntervalMs: number;
 	/** What the service is called in place of its app's name. */
 	readonly serviceName: string | undefined;
@@ -113,6 +115,7 @@ function signals(read: Reader, source: EnvironmentSource): Signals {
 	return {
 		traces: (common || traces) && !disabled,
 		metrics: (common || metrics) && !disabled,
+		limited: !source['OTEL_TRACES_SAMPLER'],
 		metricIntervalMs: read.wholeNumber('OTEL_METRIC_EXPORT_INTERVAL', 60_000, 1, ONE_DAY_MS),
 		serviceName: source['OTEL_SERVICE_NAME'] || undefined
 	};

@@ -10,14 +10,15 @@
 
 use super::names;
 use opentelemetry::Context;
+use opentelemetry::context::FutureExt;
 use opentelemetry::propagation::TextMapPropagator;
 use opentelemetry::trace::TraceContextExt;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::fmt::Display;
+use tracing::Instrument;
 use tracing::field::Empty;
-use tracing::{Instrument, Span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 /// The header of W3C's trace context.
@@ -34,7 +35,7 @@ impl TraceParent {
     /// The span of whoever calls.
     #[must_use]
     pub fn current() -> Self {
-        let context = Span::current().context();
+        let context = Context::current();
         if !context.span().span_context().is_valid() {
             return Self(None);
         }
@@ -67,8 +68,12 @@ pub async fn workflow<T, E: Display>(
     parent: &TraceParent,
     body: impl Future<Output = Result<T, E>>,
 ) -> Result<T, E> {
-    if !super::is_tracing() {
+    if super::SAMPLING.get().is_none() {
         return body.await;
+    }
+    let parent = parent.context();
+    if let Some(left_out) = super::left_out(&parent) {
+        return body.with_context(left_out).await;
     }
     let span = tracing::info_span!(
         parent: None,
@@ -76,7 +81,7 @@ pub async fn workflow<T, E: Display>(
         otel.name = name,
         otel.status_code = Empty,
     );
-    super::adopt(&span, parent.context());
+    super::adopt(&span, parent);
     span.set_attribute(names::DBOS_TYPE, "workflow");
     span.set_attribute(names::DBOS_NAME, name);
     if let Some(id) = dbos::workflow_id() {

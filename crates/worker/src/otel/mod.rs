@@ -17,6 +17,7 @@ pub mod durable;
 mod names;
 mod pools;
 mod requests;
+mod sampling;
 mod spans;
 
 use crate::gauges::Gauges;
@@ -35,21 +36,24 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider};
 use opentelemetry_sdk::resource::{EnvResourceDetector, TelemetryResourceDetector};
 use opentelemetry_sdk::trace::{BatchSpanProcessor, SdkTracerProvider};
+use sampling::Sampling;
 use spans::Conventional;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::OnceLock;
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
+use tracing::subscriber::Interest;
 use tracing::{Level, Metadata, Span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
-use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::filter::dynamic_filter_fn;
+use tracing_subscriber::layer::Context as Spanned;
 use tracing_subscriber::{Layer, Registry};
 
 /// Who made the spans and metrics, in the words of the conventions.
 const SCOPE: &str = "poolwright-worker";
 
-/// Whether spans are exported: asked where a span would be made for nothing.
-static TRACING: AtomicBool = AtomicBool::new(false);
+/// Which traces are recorded; none in a process that exports none.
+static SAMPLING: OnceLock<Sampling> = OnceLock::new();
 
 /// Where telemetry goes, until [`Export::finish`].
 #[derive(Debug, Clone)]
@@ -96,7 +100,9 @@ impl Export {
             true => Some(metrics(client, complaint, resource)?),
             false => None,
         };
-        TRACING.store(traces.is_some(), Ordering::Relaxed);
+        if traces.is_some() {
+            SAMPLING.set(Sampling::new(signals.limited)).ok();
+        }
         Ok(Some(Self { traces, metrics }))
     }
 
@@ -109,7 +115,17 @@ impl Export {
             .with_threads(false)
             .with_target(false)
             .with_tracked_inactivity(false);
-        Some(layer.with_filter(filter_fn(is_exported)).boxed())
+        let recorded = dynamic_filter_fn(|metadata, spans: &Spanned<'_, Registry>| {
+            is_exported(metadata) && (!is_detail(metadata) || spans.lookup_current().is_some())
+        });
+        let recorded = recorded
+            .with_max_level_hint(Level::INFO)
+            .with_callsite_filter(|metadata| match is_exported(metadata) {
+                false => Interest::never(),
+                true if is_detail(metadata) => Interest::sometimes(),
+                true => Interest::always(),
+            });
+        Some(layer.with_filter(recorded).boxed())
     }
 
     /// `router`, whose requests are observed.
@@ -217,18 +233,24 @@ fn resource(service: Service, settings: &Settings) -> Resource {
 /// Spans of the service and of this crate, of SeaORM's queries, and of DBOS' steps. The engine's other spans are open for as long as the
 /// process, or would keep a request's open ([`durable`]).
 fn is_exported(metadata: &Metadata<'_>) -> bool {
-    let target = metadata.target();
-    let of_library = |name: &str| {
-        target
-            .strip_prefix(name)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
-    };
     metadata.is_span()
         && *metadata.level() <= Level::INFO
-        && (target == "dbos::step"
+        && (metadata.target() == "dbos::step"
             || !["dbos", "hyper", "sqlx", "tower"]
                 .into_iter()
-                .any(of_library))
+                .any(|name| is_of(metadata, name)))
+}
+
+/// Whether a span tells of what it is part of, and nothing by itself: below a request that is not recorded, or beside all of them, it is
+/// not made.
+fn is_detail(metadata: &Metadata<'_>) -> bool {
+    is_of(metadata, "sea_orm") || is_of(metadata, "dbos")
+}
+
+/// Whether something is of the library `name`.
+fn is_of(metadata: &Metadata<'_>, name: &str) -> bool {
+    let rest = metadata.target().strip_prefix(name);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
 }
 
 /// Makes `span` a child of whatever is current in `parent`; a root when that is nothing.
@@ -239,15 +261,16 @@ fn adopt(span: &Span, parent: Context) {
     }
 }
 
-fn is_tracing() -> bool {
-    TRACING.load(Ordering::Relaxed)
+/// The context of what is not recorded below `parent`; `None` when it is recorded.
+fn left_out(parent: &Context) -> Option<Context> {
+    SAMPLING
+        .get()
+        .and_then(|sampling| sampling.left_out(parent))
 }
 
 /// The trace and the span that the calling code runs in, in hexadecimal; none where nothing is traced.
 pub(crate) fn current() -> Option<(String, String)> {
-    if !is_tracing() {
-        return None;
-    }
+    SAMPLING.get()?;
     let context = Context::current();
     let span = context.span().span_context().clone();
     span.is_valid()

@@ -8,9 +8,10 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::HeaderMap;
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use opentelemetry::KeyValue;
+use opentelemetry::context::FutureExt;
 use opentelemetry::metrics::{Histogram, Meter};
 use opentelemetry::propagation::{Extractor, TextMapPropagator};
+use opentelemetry::{Context, KeyValue};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use std::time::Instant;
 use tracing::field::Empty;
@@ -46,11 +47,15 @@ async fn observe(State(requests): State<Requests>, request: Request, next: Next)
     let begun = Instant::now();
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
-    let span = match requests.traced {
+    let (span, left_out) = match requests.traced {
         true => span(&request, route.as_ref()),
-        false => Span::none(),
+        false => (Span::none(), None),
     };
-    let response = next.run(request).instrument(span.clone()).await;
+    let answering = next.run(request).instrument(span.clone());
+    let response = match left_out {
+        Some(context) => answering.with_context(context).await,
+        None => answering.await,
+    };
     let status = response.status();
     span.set_attribute(names::HTTP_STATUS, i64::from(status.as_u16()));
     if status.is_server_error() {
@@ -70,7 +75,12 @@ async fn observe(State(requests): State<Requests>, request: Request, next: Next)
     response
 }
 
-fn span(request: &Request, route: Option<&MatchedPath>) -> Span {
+/// The request's span; where it is not recorded none, and the context that says so.
+fn span(request: &Request, route: Option<&MatchedPath>) -> (Span, Option<Context>) {
+    let parent = TraceContextPropagator::new().extract(&Headers(request.headers()));
+    if let Some(left_out) = super::left_out(&parent) {
+        return (Span::none(), Some(left_out));
+    }
     let method = request.method();
     let name = match route {
         Some(route) => format!("{method} {}", route.as_str()),
@@ -84,17 +94,14 @@ fn span(request: &Request, route: Option<&MatchedPath>) -> Span {
         otel.kind = "server",
         otel.status_code = Empty,
     );
-    super::adopt(
-        &span,
-        TraceContextPropagator::new().extract(&Headers(request.headers())),
-    );
+    super::adopt(&span, parent);
     span.set_attribute(names::HTTP_METHOD, method.to_string());
     span.set_attribute(names::URL_SCHEME, "http");
     span.set_attribute(names::URL_PATH, request.uri().path().to_owned());
     if let Some(route) = route {
         span.set_attribute(names::HTTP_ROUTE, route.as_str().to_owned());
     }
-    span
+    (span, None)
 }
 
 impl Extractor for Headers<'_> {

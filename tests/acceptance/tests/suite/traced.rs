@@ -25,6 +25,7 @@ acceptance::both_stacks!(
     a_workflow_that_another_process_finishes_stays_in_the_trace_of_its_request,
     the_exported_pools_agree_with_postgres_at_rest_and_at_work,
     a_caller_who_is_lent_no_connection_is_counted_and_its_line_in_the_log_has_its_trace,
+    a_burst_is_told_of_by_a_few_whole_traces,
     a_collector_that_is_down_costs_one_line,
     a_collector_that_never_answers_holds_no_request_and_no_drain_up,
     without_an_endpoint_nothing_is_exported_and_nothing_of_it_is_there,
@@ -278,6 +279,46 @@ async fn a_caller_who_is_lent_no_connection_is_counted_and_its_line_in_the_log_h
     ensure!(line["trace_id"] == TRACE, "{line}");
     ensure!(line["span_id"].is_string(), "{line}");
     bare.stop().await?;
+    setup.server.stop().await
+}
+
+/// More than anybody reads: what is left out is left out whole.
+async fn a_burst_is_told_of_by_a_few_whole_traces(stack: Stack) -> Result<()> {
+    let collector = Collector::start().await?;
+    let setup = exporting(stack, collector.url()).await?;
+    let bare = Bare::start(&setup, &[]).await?;
+    let begun = Instant::now();
+    let order = bare.desk.placed(ITEM, TENANT).await?;
+    for _ in 0..6 {
+        let burst = (0..20).map(|_| bare.desk.get("/api/orders", Some(TENANT)));
+        for answer in join_all(burst).await {
+            ensure!(answer?.status == 200, "a read failed");
+        }
+    }
+    let seconds = usize::try_from(begun.elapsed().as_secs())?;
+    bare.desk.shipped(&order, TENANT, SOON).await?;
+    bare.stop().await?;
+
+    let spans = collector.spans();
+    let ids: BTreeSet<&str> = spans.iter().map(|span| span.span_id.as_str()).collect();
+    let roots = spans.iter().filter(|span| span.parent_span_id.is_empty());
+    let reads = roots.filter(|span| span.name == "GET /api/orders");
+    let reads = reads.count();
+    // Ten in each second that it took, the one it began in and the one it ended in included.
+    let most = 10 * (seconds + 2);
+    ensure!((1..=most).contains(&reads), "{reads} traces in {seconds} s");
+    let pieces: Vec<&Span> = spans
+        .iter()
+        .filter(|span| !span.parent_span_id.is_empty())
+        .filter(|span| !ids.contains(span.parent_span_id.as_str()))
+        .collect();
+    ensure!(pieces.is_empty(), "{pieces:#?}");
+    let whole = spans.iter().filter(|span| span.parent_span_id.is_empty());
+    let kinds: BTreeSet<&str> = whole.map(|span| span.name.as_str()).collect();
+    let requests = kinds
+        .iter()
+        .all(|name| name.starts_with("GET ") || name.starts_with("POST "));
+    ensure!(requests, "traces that are no requests: {kinds:?}");
     setup.server.stop().await
 }
 

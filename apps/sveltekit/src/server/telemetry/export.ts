@@ -9,14 +9,14 @@
  */
 import { context, metrics, propagation, SpanStatusCode, trace, TraceFlags, type Meter } from '@opentelemetry/api';
 import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-hooks';
-import { getRPCMetadata, setGlobalErrorHandler, W3CTraceContextPropagator } from '@opentelemetry/core';
+import { getRPCMetadata, W3CTraceContextPropagator, type ExportResult } from '@opentelemetry/core';
 import { OTLPMetricExporter } from '@opentelemetry/exporter-metrics-otlp-proto';
 import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-proto';
 import { registerInstrumentations } from '@opentelemetry/instrumentation';
 import { HttpInstrumentation } from '@opentelemetry/instrumentation-http';
 import { detectResources, envDetector, resourceFromAttributes, type Resource } from '@opentelemetry/resources';
-import { MeterProvider, PeriodicExportingMetricReader } from '@opentelemetry/sdk-metrics';
-import { BasicTracerProvider, BatchSpanProcessor } from '@opentelemetry/sdk-trace-base';
+import { MeterProvider, PeriodicExportingMetricReader, type ResourceMetrics } from '@opentelemetry/sdk-metrics';
+import { BasicTracerProvider, BatchSpanProcessor, ParentBasedSampler, type SpanProcessor } from '@opentelemetry/sdk-trace-base';
 import { PrismaInstrumentation } from '@prisma/instrumentation';
 import { createRequire } from 'node:module';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -26,6 +26,7 @@ import type { Environment } from '../env.ts';
 import { identityOf, type PoolName } from '../identity.ts';
 import { log, reason } from '../log.ts';
 import { CONNECTION, CONNECTION_STATE, POOL_NAME, RESOURCE, SHORT_SECONDS, WORKFLOW } from './names.ts';
+import { LimitedSampler } from './sampler.ts';
 import { answerWith, type Tracing } from './tracing.ts';
 
 /** Who made the spans and metrics. */
@@ -47,15 +48,14 @@ export interface Export {
 
 /** Starts to export what the environment asks for. Opens no connection before there is something to send. */
 export function startExport(environment: Environment): Export {
-	const { traces, metrics: measured, metricIntervalMs } = environment.signals;
+	const { traces, metrics: measured, limited, metricIntervalMs } = environment.signals;
 	const resource = resourceOf(environment);
-	complainOnce();
 	const ends: (() => Promise<void>)[] = [];
 
 	let meter: Meter | undefined;
 	if (measured) {
 		const reader = new PeriodicExportingMetricReader({
-			exporter: new OTLPMetricExporter(),
+			exporter: new Numbers(),
 			exportIntervalMillis: metricIntervalMs,
 			// Collecting and sending both; it may not be longer than the interval.
 			exportTimeoutMillis: metricIntervalMs
@@ -66,7 +66,12 @@ export function startExport(environment: Environment): Export {
 		ends.push(() => provider.shutdown());
 	}
 	if (traces) {
-		const provider = new BasicTracerProvider({ resource, spanProcessors: [new BatchSpanProcessor(new OTLPTraceExporter())] });
+		const provider = new BasicTracerProvider({
+			resource,
+			spanProcessors: [withoutTrials(new BatchSpanProcessor(new Spans()))],
+			// The SDK takes the one that the environment names.
+			...(limited ? { sampler: new ParentBasedSampler({ root: new LimitedSampler() }) } : {})
+		});
 		trace.setGlobalTracerProvider(provider);
 		context.setGlobalContextManager(new AsyncLocalStorageContextManager().enable());
 		propagation.setGlobalPropagator(new W3CTraceContextPropagator());
@@ -89,6 +94,18 @@ export function startExport(environment: Environment): Export {
 	};
 }
 
+/** The SDK of DBOS tries at its launch whether spans are made; that one tells nothing. */
+function withoutTrials(next: SpanProcessor): SpanProcessor {
+	return {
+		onStart: (span, parent) => next.onStart(span, parent),
+		onEnd: (span) => {
+			if (span.instrumentationScope.name !== 'otel-bootstrap-check') next.onEnd(span);
+		},
+		forceFlush: () => next.forceFlush(),
+		shutdown: () => next.shutdown()
+	};
+}
+
 function resourceOf(environment: Environment): Resource {
 	const { slot, executorId, pid } = identityOf(environment);
 	const { serviceName } = environment.signals;
@@ -105,16 +122,33 @@ function resourceOf(environment: Environment): Resource {
 		);
 }
 
-/** The SDK reports what it could not deliver to one handler, batch after batch. */
-function complainOnce(): void {
-	let complained = false;
-	setGlobalErrorHandler((error) => {
-		if (complained) return;
-		complained = true;
-		log.warn('the telemetry collector does not take what it is sent; it is lost, the worker goes on, and this is not said again', {
-			reason: typeof error === 'string' ? error : reason(error)
-		});
+/** Whether it was said that the collector does not take what it is sent. The SDK itself tries again and is silent. */
+let complained = false;
+
+function complain({ error }: ExportResult): void {
+	if (error === undefined || complained) return;
+	complained = true;
+	log.warn('the telemetry collector does not take what it is sent; it is lost, the worker goes on, and this is not said again', {
+		reason: reason(error)
 	});
+}
+
+class Spans extends OTLPTraceExporter {
+	override export(spans: Parameters<OTLPTraceExporter['export']>[0], done: (result: ExportResult) => void): void {
+		super.export(spans, (result) => {
+			complain(result);
+			done(result);
+		});
+	}
+}
+
+class Numbers extends OTLPMetricExporter {
+	override export(numbers: ResourceMetrics, done: (result: ExportResult) => void): void {
+		super.export(numbers, (result) => {
+			complain(result);
+			done(result);
+		});
+	}
 }
 
 function instrument(traces: boolean): void {
