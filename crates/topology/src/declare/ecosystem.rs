@@ -105,7 +105,6 @@ fn in_order(mut mistakes: Vec<(usize, Placed)>) -> Vec<Placed> {
         place: blotted(&placed.place),
         mistake: Mistake {
             found: blotted(&placed.mistake.found),
-            expected: blotted(&placed.mistake.expected),
             ..placed.mistake
         },
     });
