@@ -1,19 +1,22 @@
-//! The fleet as it is right now, from both sides, once a second.
+//! The fleet as it is right now, from both sides, once a second, and from the supervisor's as soon as a slot takes a step.
 //!
 //! One question to the supervisor, one query on the control connection that is there anyway, two small files for each process:
-//! whoever wants to look (`top`, the page, Prometheus) looks at what comes of that, and costs the fleet nothing more.
+//! whoever wants to look (`top`, the page, Prometheus) looks at what comes of that, and costs the fleet nothing more. A step
+//! costs the question alone: Postgres is asked once a second, whatever happens.
 
 use crate::backends::FromPostgres;
 use crate::starvation::Starvation;
+use poolwright_supervisor::Event;
 use poolwright_supervisor::control::{Inquirer, Views};
 use poolwright_supervisor::usage::Meter;
 use poolwright_topology::budget::Plan;
 use poolwright_topology::declare::Topology;
 use poolwright_topology::picture::{Join, View};
+use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
 /// How often it is looked. Workers report their gauges as often.
 pub(crate) const EVERY: Duration = Duration::from_secs(1);
@@ -21,12 +24,41 @@ pub(crate) const EVERY: Duration = Duration::from_secs(1);
 /// How long Postgres may take to answer. A census takes milliseconds; a connection that is black-holed takes for ever.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How soon after a worker has moved the next one that does is shown. A fleet of hundreds starts with thousands of moves; the steps of
+/// a reload are few, and none of them waits.
+const PAUSE: Duration = Duration::from_millis(100);
+
 /// Where the views of a fleet come from.
 pub(crate) struct Live {
     inquirer: Inquirer,
+    happened: Arc<Happened>,
     backends: Arc<FromPostgres>,
     join: Join,
     views: watch::Sender<Option<Arc<View>>>,
+}
+
+/// What has happened and was not shown yet.
+#[derive(Debug, Default)]
+struct Happened {
+    step: Notify,
+    change: Notify,
+}
+
+/// Has it looked when something happens.
+#[derive(Debug, Clone)]
+pub(crate) struct Prompt(Arc<Happened>);
+
+impl Prompt {
+    /// Hears every event of the fleet.
+    pub(crate) fn hear(&self, event: &Event) {
+        match event {
+            Event::Roll(_) | Event::Crashed { .. } => self.0.step.notify_one(),
+            Event::Spawned { .. } | Event::Moved { .. } | Event::Removed { .. } => {
+                self.0.change.notify_one();
+            }
+            _ => {}
+        }
+    }
 }
 
 impl Live {
@@ -41,6 +73,7 @@ impl Live {
         let join = Join::new(topology, plan);
         let live = Self {
             inquirer,
+            happened: Arc::default(),
             backends,
             join,
             views,
@@ -48,19 +81,31 @@ impl Live {
         (live, seen)
     }
 
-    /// Looks once a second, until the fleet has ended, and has `starvation` see what was found. Cancel safe.
+    /// For whoever hears what happens.
+    pub(crate) fn prompt(&self) -> Prompt {
+        Prompt(Arc::clone(&self.happened))
+    }
+
+    /// Looks once a second and after every step, until the fleet has ended, and has `starvation` see what was found. Cancel
+    /// safe.
     pub(crate) async fn look_on(mut self, mut starvation: Starvation<'_>) {
         let mut meter = Meter::default();
         let mut looks = interval(EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let backends = Arc::clone(&self.backends);
         loop {
-            looks.tick().await;
+            let rows = self.showing_steps(async {
+                looks.tick().await;
+                timeout(PATIENCE, backends.seen()).await
+            });
+            let rows = match rows.await {
+                None => return,
+                Some(Ok(rows)) => rows,
+                Some(Err(_)) => Err(format!("no answer within {} s", PATIENCE.as_secs())),
+            };
+            // Asked after that: what was shown meanwhile is not taken back.
             let Some(status) = self.inquirer.status().await else {
                 return;
-            };
-            let rows = match timeout(PATIENCE, self.backends.seen()).await {
-                Ok(rows) => rows,
-                Err(_) => Err(format!("no answer within {} s", PATIENCE.as_secs())),
             };
             let slots = status.apps.iter().flat_map(|app| &app.slots);
             let pids = slots.filter_map(|slot| slot.pid).chain([status.pid]);
@@ -71,9 +116,35 @@ impl Live {
             self.views.send_replace(Some(Arc::new(view)));
         }
     }
+
+    /// What comes of this; what happens meanwhile is shown at once. `None` when the fleet has ended.
+    async fn showing_steps<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::pin!(work);
+        let mut pause = Instant::now();
+        loop {
+            let moved = async {
+                sleep_until(pause).await;
+                self.happened.change.notified().await;
+            };
+            tokio::select! {
+                biased;
+                done = &mut work => return Some(done),
+                () = self.happened.step.notified() => {}
+                () = moved => pause = Instant::now() + PAUSE,
+            }
+            // Before the first sample there is nothing that it could stand beside.
+            let sampled = self.views.borrow().is_some();
+            let status = self.inquirer.status().await?;
+            if sampled {
+                let view = self.join.told(status, unix_ms());
+                self.views.send_replace(Some(Arc::new(view)));
+            }
+        }
+    }
 }
 
-fn unix_ms() -> u64 {
+/// Now, in milliseconds since 1970.
+pub(crate) fn unix_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     u64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
 }

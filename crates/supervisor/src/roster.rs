@@ -4,7 +4,7 @@ use crate::attendant::Worker;
 use crate::spec::AppSpec;
 use poolwright_topology::channel::Gauge;
 use poolwright_topology::handover::{Failure, Seat, SlotView, WorkerId};
-use poolwright_topology::status::{SlotStatus, Step, StepTaken};
+use poolwright_topology::status::{EARLIER_STEPS, SlotStatus, Step, StepTaken};
 use poolwright_topology::tag::SlotId;
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -26,6 +26,7 @@ struct Known {
     restarts: u32,
     last_failure: Option<String>,
     last_step: Option<StepTaken>,
+    earlier_steps: Vec<StepTaken>,
 }
 
 /// One process of a slot.
@@ -107,7 +108,10 @@ impl Roster {
     pub(crate) fn stepped(&mut self, slot: &SlotId, step: Step) {
         if let Some(known) = self.slots.get_mut(slot) {
             let at_unix_ms = unix_ms(SystemTime::now());
-            known.last_step = Some(StepTaken { step, at_unix_ms });
+            let before = known.last_step.replace(StepTaken { step, at_unix_ms });
+            known.earlier_steps.extend(before);
+            let too_many = known.earlier_steps.len().saturating_sub(EARLIER_STEPS);
+            known.earlier_steps.drain(..too_many);
         }
     }
 
@@ -136,6 +140,7 @@ impl Roster {
             state: view.state,
             since_unix_ms: unix_ms(known.since),
             last_step: known.last_step,
+            earlier_steps: known.earlier_steps.clone(),
             pid: process.map(|p| p.worker.pid),
             successor_pid: at(view.successor).map(|p| p.worker.pid),
             generation: process.map(|p| p.generation),
@@ -162,6 +167,7 @@ impl Known {
             restarts: 0,
             last_failure: None,
             last_step: None,
+            earlier_steps: Vec::new(),
         }
     }
 }

@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+/// How many steps before the last one are told of a slot: with it the three of a whole reload, and the one before.
+pub const EARLIER_STEPS: usize = 3;
+
 /// A running fleet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FleetStatus {
@@ -43,6 +46,9 @@ pub struct SlotStatus {
     /// The last step of a reload or restart that it took.
     #[serde(default)]
     pub last_step: Option<StepTaken>,
+    /// Those before it, oldest first, at most [`EARLIER_STEPS`]: some follow each other faster than anybody looks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier_steps: Vec<StepTaken>,
     /// Its process, if there is one.
     pub pid: Option<u32>,
     /// The process of the successor that boots beside it, during a reload.

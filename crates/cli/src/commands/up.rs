@@ -11,7 +11,7 @@ use crate::environment::Environment;
 use crate::exit_codes::Exit;
 use crate::failure::Failure;
 use crate::hint;
-use crate::live::Live;
+use crate::live::{Live, Prompt};
 use crate::manifest::{self, Declared};
 use crate::narrator::Narrator;
 use crate::passwords;
@@ -153,7 +153,8 @@ impl Up {
         }
         let (bell, inquirer) = (recovery.bell(), supervisor.inquirer());
         let starvation = Starvation::new(topology, &narrator, inquirer.clone());
-        let running = supervise(supervisor, &backends, topology, &narrator, bell, background);
+        let ears = (bell, live.prompt());
+        let running = supervise(supervisor, &backends, topology, &narrator, ears, background);
         let aside = async {
             tokio::join!(live.look_on(starvation), recovery.watch(inquirer));
         };
@@ -179,7 +180,7 @@ async fn supervise(
     backends: &Arc<FromPostgres>,
     topology: &Topology,
     narrator: &Narrator,
-    bell: Bell,
+    (bell, prompt): (Bell, Prompt),
     mut background: Option<Background>,
 ) -> Result<Exit, Failure> {
     let mut service = Service::new();
@@ -197,6 +198,7 @@ async fn supervise(
             Some(event) = happened.recv() => {
                 narrator.tell(&event);
                 bell.hear(&event);
+                prompt.hear(&event);
                 if event == Event::AllServing {
                     // The fleet goes on meanwhile: its events wait in the channel.
                     let confirmation = async {

@@ -35,6 +35,11 @@ pub struct Join {
     /// For how many samples in a row a worker has counted something else than Postgres.
     differ: BTreeMap<Place, u32>,
     starved: Starved,
+    /// Whether Postgres answered in the last sample, what came of it, and what the processes cost then.
+    postgres: Reach,
+    budget: Option<Budget>,
+    found: Vec<Finding>,
+    usage: BTreeMap<u32, Usage>,
 }
 
 impl Join {
@@ -53,6 +58,12 @@ impl Join {
             lasting: 0,
             differ: BTreeMap::new(),
             starved: Starved::default(),
+            postgres: Reach::Silent {
+                reason: "it was not asked yet".to_owned(),
+            },
+            budget: None,
+            found: Vec::new(),
+            usage: BTreeMap::new(),
         }
     }
 
@@ -66,47 +77,56 @@ impl Join {
         at_unix_ms: u64,
     ) -> View {
         let answered = rows.is_ok();
-        let postgres = match rows {
+        self.postgres = match rows {
             Ok(rows) => {
                 self.look(rows);
                 Reach::Answers
             }
             Err(reason) => Reach::Silent { reason },
         };
+        self.usage.clone_from(usage);
+        let budget = self.budget_of(&status);
+        self.budget = Some(budget);
         let mut findings = Vec::new();
-        let slots = status.apps.iter().flat_map(|app| &app.slots);
         if answered {
+            let slots = status.apps.iter().flat_map(|app| &app.slots);
             self.compare(slots.clone(), &mut findings);
-            let starved = self
-                .starved
-                .look(&self.topology, slots.clone(), &self.sessions);
-            findings.extend(starved);
+            findings.extend(self.starved.look(&self.topology, slots, &self.sessions));
+            if self.lasting > budget.bound.0 {
+                findings.push(over(self.lasting, budget.bound));
+            }
         }
+        self.found = findings;
+        self.joined(status, at_unix_ms)
+    }
+
+    /// The supervisor's word between two samples, because something has just happened. Postgres' side is that of the last
+    /// sample, and so are the budget, which is about it, and what was found in both.
+    pub fn told(&self, status: FleetStatus, at_unix_ms: u64) -> View {
+        self.joined(status, at_unix_ms)
+    }
+
+    fn joined(&self, status: FleetStatus, at_unix_ms: u64) -> View {
+        let mut findings = self.found.clone();
+        let slots = status.apps.iter().flat_map(|app| &app.slots);
         findings.extend(slots.filter_map(parked));
-        let budget = self.budget(&status);
-        if answered && self.lasting > budget.bound.0 {
-            findings.push(over(self.lasting, budget.bound));
-        }
         findings.sort_by(|a, b| {
             (b.severity, a.kind, &a.slot, &a.pool).cmp(&(a.severity, b.kind, &b.slot, &b.pool))
         });
+        let budget = self.budget.unwrap_or_else(|| self.budget_of(&status));
         let apps = status.apps.into_iter().map(|app| AppPicture {
             app: app.app,
             listen: app.listen,
             instances: app.instances,
-            slots: app
-                .slots
-                .into_iter()
-                .map(|slot| self.slot(slot, usage))
-                .collect(),
+            slots: app.slots.into_iter().map(|slot| self.slot(slot)).collect(),
         });
         let picture = Picture {
             at_unix_ms,
             pid: status.pid,
             since_unix_ms: status.since_unix_ms,
-            usage: usage.get(&status.pid).copied(),
+            usage: self.usage.get(&status.pid).copied(),
             budget,
-            postgres,
+            postgres: self.postgres.clone(),
             apps: apps.collect(),
             findings,
         };
@@ -172,7 +192,7 @@ impl Join {
     }
 
     /// The plan's sum for as many workers as there are or leave.
-    fn budget(&self, status: &FleetStatus) -> Budget {
+    fn budget_of(&self, status: &FleetStatus) -> Budget {
         let of_app = |app: &crate::declare::App| {
             let slots = status.apps.iter().find(|found| found.app == app.name);
             let slots = slots.map_or(app.instances.value.0, |found| {
@@ -192,7 +212,7 @@ impl Join {
         }
     }
 
-    fn slot(&self, status: SlotStatus, usage: &BTreeMap<u32, Usage>) -> SlotPicture {
+    fn slot(&self, status: SlotStatus) -> SlotPicture {
         let shown = status.pools.keys().filter_map(|pool| {
             let shown = self.shown.get(&(status.slot.clone(), pool.clone()))?;
             Some((pool.clone(), shown.clone()))
@@ -200,7 +220,7 @@ impl Join {
         SlotPicture {
             shown: shown.collect(),
             unnamed: self.unnamed.get(&status.slot).cloned(),
-            usage: status.pid.and_then(|pid| usage.get(&pid).copied()),
+            usage: status.pid.and_then(|pid| self.usage.get(&pid).copied()),
             status,
         }
     }

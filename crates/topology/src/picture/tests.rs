@@ -33,6 +33,7 @@ pub(super) fn slot(index: u32, state: SlotState, open: u32) -> SlotStatus {
         state,
         since_unix_ms: 0,
         last_step: None,
+        earlier_steps: Vec::new(),
         pid: Some(100 + index),
         successor_pid: None,
         generation: Some(1),
@@ -240,4 +241,35 @@ fn a_parked_slot_is_a_finding_with_its_reason() {
     let picture = look(&mut join(), status, &four()[..2]);
     assert_eq!(kinds(&picture), [Kind::SlotParked]);
     assert!(picture.findings[0].message.contains("exited with code 3"));
+}
+
+#[test]
+fn between_two_samples_the_supervisors_word_counts_and_postgres_side_stays_as_it_was() {
+    let mut join = join();
+    let three = &four()[..3];
+    for _ in 0..3 {
+        look(&mut join, serving(), three);
+    }
+    let mut moved = serving();
+    moved.apps[0].slots[0].state = SlotState::Draining;
+    moved.apps[0].slots.push(SlotStatus {
+        last_failure: Some("web-2 exited with code 3".into()),
+        ..slot(2, SlotState::Parked, 0)
+    });
+    let View { picture, sessions } = join.told(moved, 5);
+    let slots = &picture.apps[0].slots;
+    assert_eq!(slots[0].status.state, SlotState::Draining);
+    assert_eq!((picture.at_unix_ms, slots[0].shown["db"].open), (5, 2));
+    assert_eq!(kinds(&picture), [Kind::SlotParked, Kind::TwoCounts]);
+    assert_eq!(sessions.len(), 2);
+    // A slot that has left took its share of the bound along, and its sessions, which nobody has counted since.
+    let mut smaller = serving();
+    smaller.apps[0].instances = 1;
+    smaller.apps[0].slots.pop();
+    let budget = join.told(smaller.clone(), 6).picture.budget;
+    assert_eq!((budget.bound.0, budget.seen.0), (4, 3));
+    let sampled = look(&mut join, smaller, &four()[..2]);
+    assert_eq!((sampled.budget.bound.0, sampled.budget.seen.0), (2, 2));
+    let sampled = look(&mut join, serving(), &four());
+    assert_eq!(kinds(&sampled), [], "it was no sample");
 }
