@@ -1,8 +1,8 @@
 //! The command line: global options, and one variant per command. Each command's arguments stand in its file.
 
 use crate::commands::{
-    doctor, init, logs, plan, prepare, recover, reload, restart, scale, status, stop, tune, up,
-    verify,
+    doctor, init, logs, plan, prepare, recover, reload, restart, scale, status, stop, top, tune,
+    up, verify,
 };
 use crate::exit_codes;
 use clap::{Args, Parser, Subcommand};
@@ -53,6 +53,7 @@ pub(crate) enum Command {
     Prepare(prepare::Prepare),
     Up(up::Up),
     Status(status::Status),
+    Top(top::Top),
     Logs(logs::Logs),
     Reload(reload::Reload),
     Restart(restart::Restart),

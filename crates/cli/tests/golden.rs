@@ -290,3 +290,14 @@ fn help_teaches() {
         .code(0)
         .stdout_eq(file!["golden/help-verify.txt"]);
 }
+
+#[test]
+fn top_without_a_terminal_says_what_does_it_instead() {
+    Project::new(MANIFEST)
+        .poolwright(&["top"])
+        .env("TERM", "xterm")
+        .assert()
+        .code(1)
+        .stdout_eq(str![])
+        .stderr_eq(file!["golden/top-no-terminal.txt"]);
+}

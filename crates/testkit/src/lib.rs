@@ -16,6 +16,7 @@ pub mod process;
 pub mod proxy;
 pub mod sampler;
 pub mod server;
+pub mod svg;
 pub mod wait;
 
 pub use collector::Collector;

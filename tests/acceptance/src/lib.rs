@@ -16,6 +16,7 @@ pub mod poolwright;
 pub mod project;
 pub mod release;
 pub mod setup;
+pub mod terminal;
 
 pub use cell::{Cell, Manager, Stack};
 pub use desk::Desk;
@@ -25,3 +26,4 @@ pub use poolwright::Poolwright;
 pub use project::Project;
 pub use release::Release;
 pub use setup::Setup;
+pub use terminal::Terminal;

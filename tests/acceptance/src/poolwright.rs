@@ -10,6 +10,7 @@ use poolwright_testkit::{Process, built};
 use serde_json::Value;
 use tokio::process::Command;
 
+use crate::Terminal;
 use crate::setup::SECRETS;
 
 /// No command of the tool takes as long, `prepare` of the Node stack on a busy machine included.
@@ -66,6 +67,13 @@ impl Poolwright {
         self
     }
 
+    /// The tool with this variable in its environment.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
     /// Runs a command to its end. Fails when a password stands in what it printed.
     ///
     /// Cancel safety: when dropped, the command is killed.
@@ -113,6 +121,33 @@ impl Poolwright {
         }
         command.arg(&self.program);
         Process::spawn(self.with(command, arguments))
+    }
+
+    /// Starts a command on a terminal of so many rows and columns.
+    pub fn on_terminal(&self, arguments: &[&str], size: (u16, u16)) -> Result<Terminal> {
+        let manifest = self.directory.join(&self.manifest);
+        let manifest = manifest.to_str().context("a path that is no text")?;
+        let arguments = ["--file", manifest]
+            .into_iter()
+            .chain(arguments.iter().copied());
+        let environment = self.environment.clone();
+        Terminal::open(&self.program, arguments, &self.directory, environment, size)
+    }
+
+    /// Starts a shell on a terminal of so many rows and columns, with the command's environment.
+    pub fn shell_on_terminal(&self, size: (u16, u16)) -> Result<Terminal> {
+        let arguments = ["--norc", "--noprofile", "--noediting", "-i"];
+        let environment = self.environment.clone();
+        let shell = Path::new("bash");
+        Terminal::open(shell, arguments, &self.directory, environment, size)
+    }
+
+    /// The command as a line of a shell's.
+    #[must_use]
+    pub fn line(&self, arguments: &[&str]) -> String {
+        let manifest = self.directory.join(&self.manifest);
+        let (program, manifest) = (self.program.display(), manifest.display());
+        format!("'{program}' --file '{manifest}' {}", arguments.join(" "))
     }
 
     fn command(&self, arguments: &[&str]) -> Command {

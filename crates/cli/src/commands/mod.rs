@@ -13,6 +13,7 @@ mod rolling;
 pub(crate) mod scale;
 pub(crate) mod status;
 pub(crate) mod stop;
+pub(crate) mod top;
 pub(crate) mod tune;
 pub(crate) mod up;
 pub(crate) mod verify;
@@ -30,6 +31,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Failure> {
         Command::Prepare(prepare) => prepare.run(&place).await,
         Command::Up(up) => up.run(&place).await,
         Command::Status(status) => status.run(&place).await,
+        Command::Top(top) => top.run(&place).await,
         Command::Logs(logs) => logs.run(&place).await,
         Command::Reload(reload) => reload.run(&place).await,
         Command::Restart(restart) => restart.run(&place).await,

@@ -58,9 +58,8 @@ impl Telling {
             return;
         }
         let words = match progress.step {
-            Step::Boots => "the successor boots".to_owned(),
-            Step::Drains => "the predecessor drains".to_owned(),
-            Step::Serves => paint(style::GOOD, "serves"),
+            Step::Serves => paint(style::GOOD, words(progress.step)),
+            Step::Boots | Step::Drains => words(progress.step).to_owned(),
         };
         let count = format!("{}/{}", progress.done, progress.of);
         anstream::println!(
@@ -109,8 +108,17 @@ impl Telling {
     }
 }
 
+/// What a slot does.
+pub(super) const fn words(step: Step) -> &'static str {
+    match step {
+        Step::Boots => "the successor boots",
+        Step::Drains => "the predecessor drains",
+        Step::Serves => "serves",
+    }
+}
+
 /// Which slot stopped it, why, and what its worker had to say.
-fn said(command: &str, failure: &SlotFailure) -> String {
+pub(super) fn said(command: &str, failure: &SlotFailure) -> String {
     let words: String = failure
         .last_words
         .iter()

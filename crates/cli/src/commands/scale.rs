@@ -52,11 +52,16 @@ impl FromStr for Wanted {
         let expected = "expected APP=N with a whole number from 1 to 512, such as web=5";
         let (app, count) = text.split_once('=').ok_or(expected)?;
         let app = Name::new(app).map_err(|error| format!("{error}; {expected}"))?;
-        match count.parse() {
-            Ok(instances @ 1..=512) => Ok(Self { app, instances }),
-            _ => Err(format!("found {count:?}, {expected}")),
+        match workers(count) {
+            Some(instances) => Ok(Self { app, instances }),
+            None => Err(format!("found {count:?}, {expected}")),
         }
     }
+}
+
+/// A number of workers that an app can have.
+pub(super) fn workers(count: &str) -> Option<u32> {
+    count.parse().ok().filter(|count| (1..=512).contains(count))
 }
 
 #[cfg(test)]

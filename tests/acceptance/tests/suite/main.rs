@@ -24,6 +24,7 @@ mod releases;
 mod reload;
 mod starved;
 mod tenants;
+mod top;
 mod traced;
 mod tune;
 mod verify;
