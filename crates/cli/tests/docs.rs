@@ -142,3 +142,40 @@ fn the_doctors_settings_in_its_page_are_valid() {
     let topology = declare(&format!("{app}{settings}"), &|_| None).unwrap();
     assert_eq!(topology.doctor.allow.len(), 2);
 }
+
+/// What stands between backticks.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+#[test]
+fn every_test_that_the_guarantees_name_is_there() {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let guarantees = read("docs/guarantees.md");
+    let mut sources = String::new();
+    let mut folders = vec![
+        root.join("tests/acceptance/tests"),
+        root.join("crates/cli/tests"),
+    ];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            match path.extension().and_then(|end| end.to_str()) {
+                Some("rs") => sources.push_str(&std::fs::read_to_string(path).unwrap()),
+                None if path.is_dir() => folders.push(path),
+                _ => {}
+            }
+        }
+    }
+    let is_test = |name: &&str| {
+        name.matches('_').count() > 3 && name.chars().all(|c| c.is_ascii_lowercase() || c == '_')
+    };
+    let named: Vec<&str> = quoted(&guarantees).filter(is_test).collect();
+    assert!(named.len() > 20, "{named:?}");
+    for name in named {
+        assert!(sources.contains(&format!("fn {name}(")), "no test {name}");
+    }
+    for path in quoted(&guarantees).filter(|path| path.starts_with("crates/")) {
+        assert!(root.join(path).exists(), "no {path}");
+    }
+}
