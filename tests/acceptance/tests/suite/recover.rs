@@ -13,7 +13,10 @@ use crate::reload::{pids, under_poolwright};
 
 acceptance::matrix!(of_three_workers_two_finish_the_twenty_workflows_that_the_third_one_left);
 
-acceptance::both_stacks!(a_smaller_fleet_takes_up_at_its_start_what_a_larger_one_left);
+acceptance::both_stacks!(
+    a_smaller_fleet_takes_up_at_its_start_what_a_larger_one_left,
+    what_dead_executors_left_is_taken_up_where_every_role_has_its_limit_and_its_rights_alone,
+);
 
 /// A workflow is three of these: none is done when its worker leaves.
 const STEP: Duration = Duration::from_secs(2);
@@ -76,6 +79,41 @@ async fn a_smaller_fleet_takes_up_at_its_start_what_a_larger_one_left(stack: Sta
     says_that_it_recovers(&fleet, "web-2", left).await?;
     ledger.settled_after_interruptions(SETTLED).await?;
     ledger.no_executor_was_doubled().await?;
+    fleet.stop().await
+}
+
+/// Recovery reads and writes the tables of DBOS with a role that may do no more than that pool needs, and whose every place may be
+/// taken by the workers that live.
+async fn what_dead_executors_left_is_taken_up_where_every_role_has_its_limit_and_its_rights_alone(
+    stack: Stack,
+) -> Result<()> {
+    let cell = under_poolwright(stack);
+    let setup = Setup::new(stack)
+        .await?
+        .env("FULFIL_STEP_MS", STEP.as_millis().to_string())
+        .env("DRAIN_TIMEOUT_MS", DRAIN.as_millis().to_string())
+        .declaring("drain_timeout", &format!("\"{DRAIN:?}\""))?
+        .adding("\n[enforce]\n")?;
+    let fleet = Fleet::from(cell, setup, 3).await?;
+    let mut ledger = Ledger::open(&fleet.setup).await?;
+
+    // Scaled away, beside two that are at their bound.
+    let left = place_until(&fleet, "web-2", 5).await?;
+    fleet.scale(2).await?;
+    says_that_it_recovers(&fleet, "web-2", left).await?;
+    let again = fleet.setup.poolwright()?.json(&["recover"]).await?;
+    ensure!(again["reenqueued"] == 0, "{again}");
+    ledger.settled_after_interruptions(SETTLED).await?;
+
+    // Killed, and not started again.
+    let left = place_until(&fleet, "web-1", 3).await?;
+    ensure!(!fleet.said().contains("53300"), "{}", fleet.said());
+    let setup = fleet.killed().await?.env("PM2_INSTANCES", "1");
+    let fleet = Fleet::from(cell, setup, 1).await?;
+    says_that_it_recovers(&fleet, "web-1", left).await?;
+    ledger.settled_after_interruptions(SETTLED).await?;
+    ledger.no_executor_was_doubled().await?;
+    ensure!(!fleet.said().contains("53300"), "{}", fleet.said());
     fleet.stop().await
 }
 
