@@ -592,7 +592,7 @@ impl Dispatcher {
                 self.decide(event).await;
             }
             // Answered where the connection is served.
-            Request::Watch | Request::Sessions { .. } => {}
+            Request::Watch | Request::Sessions { .. } | Request::Findings => {}
             Request::Reload => self.roll(None, How::Warm, answers).await,
             Request::Restart { slot } => self.roll(slot, How::Cold, answers).await,
             Request::Scale { app, instances } => self.scale(app, instances, answers),

@@ -4,11 +4,13 @@
 //! saw of them in Postgres; that stands in their place.
 
 use crate::cli::Place;
+use crate::commands::verify;
 use crate::exit_codes::Exit;
 use crate::failure::Failure;
 use crate::{commands, manifest, style};
 use clap::Args;
 use poolwright_supervisor::control::{Client, ClientError};
+use poolwright_topology::finding::Finding;
 use poolwright_topology::handover::SlotState;
 use poolwright_topology::status::{FleetStatus, SlotStatus};
 use poolwright_topology::tag::SlotId;
@@ -17,9 +19,14 @@ use std::collections::BTreeMap;
 
 /// Show the slots of the running fleet
 ///
-/// What the supervisor knows of its workers, and of programs that report no pools what it last saw of them in Postgres.
+/// What the supervisor knows of its workers, of programs that report no pools what it last saw of them in Postgres, and what it
+/// has found that is not as declared: a starved pool, a worker that counts other connections than Postgres, a parked slot.
 /// What Postgres knows of all of them is `verify`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+With --json:
+  {\"pid\":4711,\"since_unix_ms\":…,\"apps\":[{\"app\":\"web\",\"slots\":[{\"slot\":\"web-0\",\"state\":\"serving\",…}]}],
+   \"findings\":[{\"kind\":\"pool_starved\",\"severity\":\"error\",\"slot\":\"web-0\",\"pool\":\"dbos\",\"message\":\"…\",\"cure\":\"…\"}]}")]
 pub(crate) struct Status {
     /// Print JSON
     #[arg(long)]
@@ -45,10 +52,14 @@ impl Status {
             .map_err(failed())?;
         let status = fleet.status().await.map_err(failed())?;
         let seen = seen(&mut fleet, &status).await.map_err(failed())?;
+        let findings = fleet.findings().await.map_err(failed())?;
         if self.json {
-            commands::print_json(&with_what_was_seen(&status, &seen)?)?;
+            commands::print_json(&with_what_was_seen(&status, &seen, &findings)?)?;
         } else {
             anstream::println!("{}", table(&status, &seen));
+            for finding in &findings {
+                anstream::print!("\n{}", verify::render_finding(finding));
+            }
         }
         Ok(Exit::Success)
     }
@@ -74,10 +85,11 @@ async fn seen(
     Ok(all)
 }
 
-/// The supervisor's own words, and beside each slot's what was seen of it.
+/// The supervisor's own words, beside each slot's what was seen of it, and what was found in both.
 fn with_what_was_seen(
     status: &FleetStatus,
     seen: &BTreeMap<SlotId, Seen>,
+    findings: &[Finding],
 ) -> Result<serde_json::Value, Failure> {
     let failed = || Failure::source("writing JSON");
     let mut value = serde_json::to_value(status).map_err(failed())?;
@@ -94,6 +106,10 @@ fn with_what_was_seen(
         {
             slot.extend(seen);
         }
+    }
+    if let Some(fleet) = value.as_object_mut() {
+        let findings = serde_json::to_value(findings).map_err(failed())?;
+        fleet.insert("findings".to_owned(), findings);
     }
     Ok(value)
 }
@@ -146,4 +162,33 @@ fn pools(slot: &SlotStatus, seen: Option<&Seen>) -> String {
 )]
 fn is_none(count: &usize) -> bool {
     *count == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use poolwright_topology::finding::{Kind, Severity};
+
+    #[test]
+    fn what_was_found_stands_beside_the_apps_and_is_empty_when_all_is_well() {
+        let status = FleetStatus {
+            pid: 7,
+            since_unix_ms: 1,
+            apps: Vec::new(),
+        };
+        let starved = Finding {
+            kind: Kind::PoolStarved,
+            severity: Severity::Error,
+            slot: Some("web-1".parse().unwrap()),
+            pool: Some("dbos".into()),
+            message: "web-1:dbos is starved".into(),
+            cure: "give it more".into(),
+        };
+        let said = with_what_was_seen(&status, &BTreeMap::new(), &[starved]).unwrap();
+        assert_eq!(said["pid"], 7);
+        assert_eq!(said["findings"][0]["kind"], "pool_starved");
+        assert_eq!(said["findings"][0]["slot"], "web-1");
+        let said = with_what_was_seen(&status, &BTreeMap::new(), &[]).unwrap();
+        assert_eq!(said["findings"], serde_json::json!([]));
+    }
 }

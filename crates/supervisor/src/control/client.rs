@@ -3,6 +3,7 @@
 use super::protocol::{self, End, MAX_LINE, Progress, Request, Response, SlotFailure};
 use super::socket::socket_path;
 use crate::lines::BoundedLines;
+use poolwright_topology::finding::Finding;
 use poolwright_topology::picture::{Picture, Session};
 use poolwright_topology::status::FleetStatus;
 use poolwright_topology::tag::{Name, SlotId};
@@ -126,6 +127,19 @@ impl Client {
         self.ask(Request::Sessions { slot }).await?;
         match self.answer().await? {
             Response::Sessions { sessions } => Ok(sessions),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// What is not as declared right now, worst first; nothing before the fleet was looked at. Not cancel safe: drop the client
+    /// then.
+    ///
+    /// # Errors
+    /// When the supervisor refuses or goes away.
+    pub async fn findings(&mut self) -> Result<Vec<Finding>, ClientError> {
+        self.ask(Request::Findings).await?;
+        match self.answer().await? {
+            Response::Findings { findings } => Ok(findings),
             other => Err(unexpected(&other)),
         }
     }

@@ -1,6 +1,7 @@
 //! The messages, shared by both ends.
 
 use crate::event::Outcome;
+use poolwright_topology::finding::Finding;
 use poolwright_topology::picture::{Picture, Session};
 use poolwright_topology::status::{FleetStatus, Step};
 use poolwright_topology::tag::{Name, SlotId};
@@ -33,6 +34,8 @@ pub enum Request {
         /// The slot.
         slot: SlotId,
     },
+    /// What is not as declared right now. Answered by [`Response::Findings`].
+    Findings,
     /// Answered by [`Response::Stopping`] at once and by [`Response::Stopped`] when all is over.
     Stop {
         /// Without a drain.
@@ -76,6 +79,11 @@ pub enum Response {
     Sessions {
         /// By pool and age of their transaction, oldest first.
         sessions: Vec<Session>,
+    },
+    /// What is not as declared, as it was last seen.
+    Findings {
+        /// Worst first.
+        findings: Vec<Finding>,
     },
     /// The fleet drains.
     Stopping,

@@ -93,6 +93,10 @@ pub(crate) async fn serve(
                 answers.send(sessions(&views, &slot)).ok();
                 drop(answers);
             }
+            Ok(Request::Findings) => {
+                answers.send(findings(&views)).ok();
+                drop(answers);
+            }
             Ok(request) => {
                 if dispatcher.send(Asked { request, answers }).await.is_err() {
                     return;
@@ -146,6 +150,14 @@ fn sessions(views: &Views, slot: &SlotId) -> Response {
     }
 }
 
+fn findings(views: &Views) -> Response {
+    let view = views.borrow().clone();
+    let findings = view.map(|view| view.picture.findings.clone());
+    Response::Findings {
+        findings: findings.unwrap_or_default(),
+    }
+}
+
 /// Why whoever connected may not ask, if so. (`SO_PEERCRED` on Linux, `getpeereid` on macOS.)
 fn stranger(stream: &UnixStream) -> Option<String> {
     let ours = geteuid().as_raw();
@@ -156,5 +168,69 @@ fn stranger(stream: &UnixStream) -> Option<String> {
             peer.uid()
         )),
         Err(error) => Some(format!("cannot tell who asks: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use poolwright_topology::finding::{Finding, Kind, Severity};
+    use poolwright_topology::picture::{Budget, Picture, Reach};
+    use poolwright_topology::units::Connections;
+    use std::collections::BTreeMap;
+    use tokio::io::{AsyncBufReadExt, BufReader};
+
+    fn parked() -> Finding {
+        Finding {
+            kind: Kind::SlotParked,
+            severity: Severity::Error,
+            slot: Some("web-1".parse().unwrap()),
+            pool: None,
+            message: "web-1 is parked: it exited with code 3".into(),
+            cure: "mend it".into(),
+        }
+    }
+
+    fn view(findings: Vec<Finding>) -> Option<Arc<View>> {
+        let picture = Picture {
+            at_unix_ms: 1,
+            pid: 1,
+            since_unix_ms: 1,
+            usage: None,
+            budget: Budget {
+                bound: Connections(4),
+                overhead: Connections(1),
+                usable: Connections(97),
+                seen: Connections(0),
+            },
+            postgres: Reach::Answers,
+            apps: Vec::new(),
+            findings,
+        };
+        let sessions = BTreeMap::new();
+        Some(Arc::new(View { picture, sessions }))
+    }
+
+    #[tokio::test]
+    async fn findings_are_those_of_the_last_view_and_none_before_there_was_one() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let (show, views) = watch::channel(None);
+        let (dispatcher, _asked) = mpsc::channel(1);
+        tokio::spawn(serve(theirs, dispatcher, views, CancellationToken::new()));
+        let (read, mut write) = ours.into_split();
+        let mut lines = BufReader::new(read).lines();
+        for (seen, expected) in [
+            (None, Vec::new()),
+            (view(vec![parked()]), vec![parked()]),
+            (view(Vec::new()), Vec::new()),
+        ] {
+            show.send_replace(seen);
+            let request = protocol::write(Request::Findings);
+            write.write_all(request.as_bytes()).await.unwrap();
+            let line = lines.next_line().await.unwrap().unwrap();
+            let answer: Response = protocol::read(&line).unwrap();
+            let findings = expected;
+            assert_eq!(answer, Response::Findings { findings });
+        }
     }
 }

@@ -37,6 +37,16 @@ async fn a_starved_pool_is_named_with_what_holds_it_and_left_alone() -> Result<(
     }
     ensure!(fleet.pids().await? == before, "somebody was restarted");
     ensure!(fleet.finished().await? == 0, "it moves");
+    let status = fleet.tool.json(&["status"]).await?;
+    let findings = status["findings"].as_array().context("findings")?;
+    let found = findings
+        .iter()
+        .find(|found| found["kind"] == "pool_starved");
+    let found = found.with_context(|| format!("{status:#}"))?;
+    ensure!(found["slot"] == slot.as_str() && found["pool"] == "dbos");
+    let status = fleet.tool.run(&["status"]).await?.expect(0)?;
+    let words = format!("error: {slot}:dbos is starved: all its 3 connections");
+    ensure!(status.stdout.contains(&words), "{status:?}");
     let doctor = fleet.tool.run(&["doctor", "--json"]).await?;
     let report = doctor.expect(5)?.json()?;
     let findings = report["findings"].as_array().context("findings")?;
