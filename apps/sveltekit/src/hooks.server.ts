@@ -1,7 +1,7 @@
 import { dev } from '$app/env';
 import { ApiError, asApiError, errorResponse } from '#server/errors.ts';
 import { identity } from '#server/identity.ts';
-import { tracing } from '#server/telemetry/tracing.ts';
+import { answers, tracing } from '#server/telemetry/tracing.ts';
 import { startWorker } from '#server/worker.ts';
 import type { Handle, HandleServerError, ServerInit } from '@sveltejs/kit/hooks';
 
@@ -13,13 +13,19 @@ export const init: ServerInit = async () => {
 };
 
 export const handle: Handle = async ({ event, resolve }) => {
-	if (event.route.id !== null) tracing()?.route(event.route.id);
+	const route = event.route.id;
+	if (route !== null) tracing()?.route(route);
+	const measure = answers();
+	const begun = measure ? performance.now() : 0;
 	const wantsPage = event.request.headers.get('accept')?.includes('text/html') ?? false;
 	const response =
-		event.route.id === null && !wantsPage
+		route === null && !wantsPage
 			? errorResponse(new ApiError('not_found', `no route ${event.url.pathname}`))
 			: await resolve(event);
 	response.headers.set('x-worker', identity().slot);
+	if (route !== null) {
+		measure?.({ method: event.request.method, route, status: response.status, ms: performance.now() - begun });
+	}
 	return response;
 };
 

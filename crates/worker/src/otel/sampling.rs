@@ -12,8 +12,8 @@ use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-/// How many traces a process begins in a second. What ten of them cost is well below a hundredth of a core, and more than anybody reads.
-const PER_SECOND: u64 = 10;
+/// How many traces a process begins in a second. What five of them cost is well below a hundredth of a core, and more than anybody reads.
+const PER_SECOND: u64 = 5;
 
 /// How it is decided.
 #[derive(Debug)]

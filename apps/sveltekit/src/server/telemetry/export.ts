@@ -7,16 +7,29 @@
  *
  * Everything is sent in the background from queues that are bounded. A collector that is down costs what is sent to it, and one line.
  */
-import { context, metrics, propagation, SpanStatusCode, trace, TraceFlags, type Meter } from '@opentelemetry/api';
+import {
+	context,
+	INVALID_SPAN_CONTEXT,
+	propagation,
+	ROOT_CONTEXT,
+	SpanStatusCode,
+	trace,
+	TraceFlags,
+	type Context,
+	type Meter,
+	type Span,
+	type Tracer,
+	type TracerProvider
+} from '@opentelemetry/api';
 import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-hooks';
-import { getRPCMetadata, W3CTraceContextPropagator, type ExportResult } from '@opentelemetry/core';
+import { getRPCMetadata, isTracingSuppressed, W3CTraceContextPropagator, type ExportResult } from '@opentelemetry/core';
 import { OTLPMetricExporter } from '@opentelemetry/exporter-metrics-otlp-proto';
 import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-proto';
 import { registerInstrumentations } from '@opentelemetry/instrumentation';
 import { HttpInstrumentation } from '@opentelemetry/instrumentation-http';
 import { detectResources, envDetector, resourceFromAttributes, type Resource } from '@opentelemetry/resources';
 import { MeterProvider, PeriodicExportingMetricReader, type ResourceMetrics } from '@opentelemetry/sdk-metrics';
-import { BasicTracerProvider, BatchSpanProcessor, ParentBasedSampler, type SpanProcessor } from '@opentelemetry/sdk-trace-base';
+import { BasicTracerProvider, BatchSpanProcessor, type SpanProcessor } from '@opentelemetry/sdk-trace-base';
 import { PrismaInstrumentation } from '@prisma/instrumentation';
 import { createRequire } from 'node:module';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -25,9 +38,9 @@ import { APPLICATION_VERSION } from '../dbos/version.ts';
 import type { Environment } from '../env.ts';
 import { identityOf, type PoolName } from '../identity.ts';
 import { log, reason } from '../log.ts';
-import { CONNECTION, CONNECTION_STATE, POOL_NAME, RESOURCE, SHORT_SECONDS, WORKFLOW } from './names.ts';
-import { LimitedSampler } from './sampler.ts';
-import { answerWith, type Tracing } from './tracing.ts';
+import { CONNECTION, CONNECTION_STATE, POOL_NAME, REQUEST, RESOURCE, SECONDS, SHORT_SECONDS, WORKFLOW } from './names.ts';
+import { isRecorded, Limit, limited } from './sampler.ts';
+import { answerWith, measureAnswers, type Tracing } from './tracing.ts';
 
 /** Who made the spans and metrics. */
 const SCOPE = 'order-desk';
@@ -48,7 +61,9 @@ export interface Export {
 
 /** Starts to export what the environment asks for. Opens no connection before there is something to send. */
 export function startExport(environment: Environment): Export {
-	const { traces, metrics: measured, limited, metricIntervalMs } = environment.signals;
+	const { traces, metrics: measured, metricIntervalMs } = environment.signals;
+	// The SDK takes the sampler that the environment names, if it names one.
+	const limit = environment.signals.limited ? new Limit() : undefined;
 	const resource = resourceOf(environment);
 	const ends: (() => Promise<void>)[] = [];
 
@@ -61,24 +76,23 @@ export function startExport(environment: Environment): Export {
 			exportTimeoutMillis: metricIntervalMs
 		});
 		const provider = new MeterProvider({ resource, readers: [reader] });
-		metrics.setGlobalMeterProvider(provider);
 		meter = provider.getMeter(SCOPE);
+		exportAnswers(meter);
 		ends.push(() => provider.shutdown());
 	}
 	if (traces) {
 		const provider = new BasicTracerProvider({
 			resource,
 			spanProcessors: [withoutTrials(new BatchSpanProcessor(new Spans()))],
-			// The SDK takes the one that the environment names.
-			...(limited ? { sampler: new ParentBasedSampler({ root: new LimitedSampler() }) } : {})
+			...(limit ? { sampler: limited(limit) } : {})
 		});
 		trace.setGlobalTracerProvider(provider);
 		context.setGlobalContextManager(new AsyncLocalStorageContextManager().enable());
 		propagation.setGlobalPropagator(new W3CTraceContextPropagator());
 		answerWith(openTelemetry);
 		ends.push(() => provider.shutdown());
+		instrument(provider, limit);
 	}
-	instrument(traces);
 
 	return {
 		pools: (pools) => {
@@ -151,20 +165,41 @@ class Numbers extends OTLPMetricExporter {
 	}
 }
 
-function instrument(traces: boolean): void {
+function instrument(provider: TracerProvider, limit: Limit | undefined): void {
+	const prisma = new PrismaInstrumentation({ ignoreSpanTypes: UNINTERESTING });
+	prisma.setTracerProvider({ getTracer: (...scope) => besides(provider.getTracer(...scope)) });
 	registerInstrumentations({
 		instrumentations: [
 			new HttpInstrumentation({
-				ignoreIncomingRequestHook: ({ url = '' }) => PROBES.has(url.split('?', 1)[0] ?? ''),
+				ignoreIncomingRequestHook: ({ url = '', headers }) =>
+					PROBES.has(url.split('?', 1)[0] ?? '') ||
+					(limit !== undefined && !isRecorded(propagation.extract(ROOT_CONTEXT, headers), limit)),
+				// The page's address names the tenant.
+				redactedQueryParamsServer: ['tenant'],
 				// The application makes no requests of its own; the exporters' are none of its work.
 				ignoreOutgoingRequestHook: () => true
 			}),
-			...(traces ? [new PrismaInstrumentation({ ignoreSpanTypes: UNINTERESTING })] : [])
+			prisma
 		]
 	});
 	// The instrumentation patches the module when it is required, and it was imported long ago. What it patches for incoming
 	// requests is a prototype's method, which servers that exist have too.
 	createRequire(import.meta.url)('node:http');
+}
+
+/** Prisma makes a dozen spans of a query. Below a request that is not recorded they are not even begun. */
+function besides(tracer: Tracer): Tracer {
+	const startActiveSpan = (name: string, ...more: unknown[]): unknown => {
+		const work = more.at(-1) as (span: Span) => unknown;
+		const within = more.length === 3 ? (more[1] as Context) : context.active();
+		return isTracingSuppressed(within)
+			? work(trace.wrapSpanContext(INVALID_SPAN_CONTEXT))
+			: Reflect.apply(tracer.startActiveSpan, tracer, [name, ...more]);
+	};
+	return {
+		startSpan: (name, options, within) => tracer.startSpan(name, options, within),
+		startActiveSpan: startActiveSpan as Tracer['startActiveSpan']
+	};
 }
 
 /** Tracing, answered by OpenTelemetry. */
@@ -206,6 +241,23 @@ const openTelemetry: Tracing = {
 		});
 	}
 };
+
+function exportAnswers(meter: Meter): void {
+	const duration = meter.createHistogram(REQUEST.duration, {
+		unit: 's',
+		advice: { explicitBucketBoundaries: SECONDS },
+		description: 'How long requests took'
+	});
+	measureAnswers(({ method, route, status, ms }) => {
+		if (PROBES.has(route)) return;
+		duration.record(ms / 1000, {
+			[REQUEST.method]: method,
+			[REQUEST.scheme]: 'http',
+			[REQUEST.route]: route,
+			[REQUEST.status]: status
+		});
+	});
+}
 
 function exportPools(meter: Meter, pools: Readonly<Record<PoolName, FixedPool>>): void {
 	const connections = { unit: '{connection}' };

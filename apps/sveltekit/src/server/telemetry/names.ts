@@ -21,6 +21,15 @@ export const POOL_NAME = 'db.client.connection.pool.name';
 /** `idle` or `used`. */
 export const CONNECTION_STATE = 'db.client.connection.state';
 
+/** How long requests took, in seconds, and of which kind they were. */
+export const REQUEST = {
+	duration: 'http.server.request.duration',
+	method: 'http.request.method',
+	route: 'http.route',
+	status: 'http.response.status_code',
+	scheme: 'url.scheme'
+} as const;
+
 /** Who sends. */
 export const RESOURCE = {
 	service: 'service.name',
@@ -36,6 +45,9 @@ export const WORKFLOW = {
 	name: 'dbos.operation.name',
 	id: 'dbos.operation.workflow_id'
 } as const;
+
+/** The upper bounds that the conventions advise for times in seconds. */
+export const SECONDS = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10];
 
 /** Upper bounds, in seconds, for times that are mostly well below a millisecond: a wait for a connection that is there. */
 export const SHORT_SECONDS = [0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5];

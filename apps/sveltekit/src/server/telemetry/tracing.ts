@@ -20,8 +20,17 @@ export interface Tracing {
 	within<T>(parent: string, name: string, workflowId: string, work: () => Promise<T>): Promise<T>;
 }
 
+/** A request that was answered, by its route's template. */
+export interface Answer {
+	readonly method: string;
+	readonly route: string;
+	readonly status: number;
+	readonly ms: number;
+}
+
 const TRACING = Symbol.for('order-desk.tracing');
-const globals = globalThis as { [TRACING]?: Tracing };
+const ANSWERS = Symbol.for('order-desk.answers');
+const globals = globalThis as { [TRACING]?: Tracing; [ANSWERS]?: (answer: Answer) => void };
 
 /** Undefined where nothing is traced. */
 export function tracing(): Tracing | undefined {
@@ -31,4 +40,14 @@ export function tracing(): Tracing | undefined {
 /** From now on there is something to answer with. For `export.ts` alone. */
 export function answerWith(tracing: Tracing): void {
 	globals[TRACING] = tracing;
+}
+
+/** Tells of an answer whoever measures them; undefined where nobody does. */
+export function answers(): ((answer: Answer) => void) | undefined {
+	return globals[ANSWERS];
+}
+
+/** From now on answers are measured. For `export.ts` alone. */
+export function measureAnswers(measure: (answer: Answer) => void): void {
+	globals[ANSWERS] = measure;
 }
