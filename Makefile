@@ -6,6 +6,8 @@ SHELL := /bin/bash
 
 STACK ?= axum
 PORT ?= 3000
+# Where the running fleet is shown.
+OBSERVE ?= 127.0.0.1:7665
 export ORDER_DESK_LISTEN ?= 127.0.0.1:$(PORT)
 POOLWRIGHT := target/release/poolwright
 TOOLS := tools/node_modules/.package-lock.json
@@ -29,12 +31,12 @@ demo: demo-$(STACK) ## Run the fleet on an embedded Postgres (STACK=axum or svel
 .PHONY: demo-axum
 demo-axum: setup-postgres
 	$(BUILD_RELEASE)
-	$(POOLWRIGHT) --file apps/axum/poolwright.toml up
+	$(POOLWRIGHT) --file apps/axum/poolwright.toml up --observe $(OBSERVE)
 
 .PHONY: demo-sveltekit
 demo-sveltekit: setup-postgres $(PAGE)
 	$(BUILD_RELEASE)
-	$(POOLWRIGHT) --file apps/sveltekit/poolwright.toml up
+	$(POOLWRIGHT) --file apps/sveltekit/poolwright.toml up --observe $(OBSERVE)
 
 .PHONY: test
 test: setup lint build ## Do all the set-up and run every test

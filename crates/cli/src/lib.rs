@@ -28,6 +28,7 @@ mod servers;
 mod service;
 mod starvation;
 mod style;
+mod web;
 
 use clap::Parser;
 use std::process::ExitCode;

@@ -6,12 +6,16 @@
 //!
 //! The alternative that lost: one merged number per pool. It is right until the day on which somebody looks at it.
 
+mod history;
 mod join;
+mod prometheus;
 mod starved;
 #[cfg(test)]
 mod tests;
 
+pub use history::{History, Mark};
 pub use join::Join;
+pub use prometheus::{METRICS, Metric, MetricKind};
 
 use crate::census::Backend;
 use crate::finding::Finding;
@@ -87,6 +91,9 @@ pub struct AppPicture {
     pub listen: Option<SocketAddr>,
     /// How many workers it is to have.
     pub instances: u32,
+    /// Whether one of its pools belongs to a DBOS executor, so that each of its workers has one.
+    #[serde(default)]
+    pub executor: bool,
     /// Its slots, lowest first.
     pub slots: Vec<SlotPicture>,
 }

@@ -1,7 +1,9 @@
 //! Every mistake at once, each at its place, none that repeats a password.
 #![expect(clippy::expect_used, reason = "a failed set-up is a failed test")]
 
-use poolwright_topology::declare::{Allowed, Doctor, Enforce, Mistake, Ready, Topology, declare};
+use poolwright_topology::declare::{
+    Allowed, Doctor, Enforce, Mistake, Observe, Ready, Token, Topology, declare,
+};
 use poolwright_topology::hazard::Code;
 use std::collections::HashMap;
 use std::time::Duration;
@@ -339,5 +341,86 @@ fn an_allowance_without_a_reason_or_of_no_code_is_a_mistake_with_its_place() {
         "found \" \", expected reason = ",
     ] {
         assert!(said.contains(part), "{part}: {said}");
+    }
+}
+
+#[test]
+fn a_fleet_is_shown_on_loopback_alone_unless_the_manifest_says_otherwise() {
+    assert_eq!(read(MANIFEST, &[]).unwrap().observe, None);
+    let observe = |settings: &str| {
+        let topology = read(&format!("{MANIFEST}\n[observe]\n{settings}"), &[]);
+        topology.unwrap().observe.expect("declared")
+    };
+    assert_eq!(observe(""), Observe::default());
+    assert_eq!(observe("listen = \"off\"").listen, None);
+    let open = observe("listen = \"0.0.0.0:9000\"\npublic = true\nhosts = [\"Fleet.example.org\"]");
+    assert_eq!(open.listen, Some("0.0.0.0:9000".parse().unwrap()));
+    assert_eq!(open.hosts, ["fleet.example.org"]);
+    for (listen, expected) in [
+        ("0.0.0.0:9000", false),
+        ("[::1]:9000", true),
+        ("10.1.2.3:9000", false),
+    ] {
+        let accepted = read(
+            &format!("{MANIFEST}\n[observe]\nlisten = \"{listen}\""),
+            &[],
+        );
+        assert_eq!(accepted.is_ok(), expected, "{listen}");
+    }
+}
+
+#[test]
+fn a_token_is_read_from_its_variable_and_shown_to_nobody() {
+    let manifest = format!("{MANIFEST}\n[observe]\ntoken = {{ env = \"TOKEN\" }}\n");
+    let unset = read(&manifest, &[]).unwrap().observe.expect("declared");
+    assert_eq!(
+        (unset.token, unset.token_variable.as_deref()),
+        (None, Some("TOKEN"))
+    );
+    let secret = "s3cret-s3cret-s3cret";
+    let set = read(&manifest, &[("TOKEN", secret)]).unwrap();
+    let token = set
+        .observe
+        .as_ref()
+        .and_then(|observe| observe.token.clone());
+    assert_eq!(token.as_ref().map(Token::expose), Some(secret));
+    assert!(!format!("{set:?}").contains("s3cret"));
+}
+
+#[test]
+fn mistakes_about_where_a_fleet_is_shown_are_told_with_their_lines() {
+    let wrong = format!(
+        "{MANIFEST}\n[observe]\nlisten = \"0.0.0.0:7665\"\nhosts = [\"http://fleet\"]\n\
+         token = {{ env = \"TOKEN\" }}\nport = 1\n"
+    );
+    let found = read(&wrong, &[("TOKEN", "s3cret")]).unwrap_err();
+    let said: Vec<String> = found.iter().map(ToString::to_string).collect();
+    insta::assert_snapshot!(said.join("\n"));
+
+    for (settings, part) in [
+        (
+            "listen = \"0.0.0.0:7665\"",
+            "found 0.0.0.0:7665, which other machines reach, expected an address of this machine alone",
+        ),
+        (
+            "listen = \"7665\"",
+            "found \"7665\", expected an address and a port",
+        ),
+        (
+            "listen = \"0.0.0.0:3000\"\npublic = true",
+            "found 0.0.0.0:3000, which [apps.web] listens on",
+        ),
+        (
+            "token = \"s3cret-s3cret-s3cret\"",
+            "found a token in the manifest, expected token = { env = ",
+        ),
+        (
+            "token = { env = \"X\", default = \"s3cret\" }",
+            "found a token in the manifest",
+        ),
+    ] {
+        let said = mistakes(&format!("{MANIFEST}\n[observe]\n{settings}\n"), &[]).join("\n");
+        assert!(said.contains(part), "{part}: {said}");
+        assert!(!said.contains("s3cret"), "{said}");
     }
 }

@@ -11,15 +11,16 @@ use crate::environment::Environment;
 use crate::exit_codes::Exit;
 use crate::failure::Failure;
 use crate::hint;
-use crate::live::{Live, Prompt};
+use crate::live::Live;
 use crate::manifest::{self, Declared};
 use crate::narrator::Narrator;
 use crate::passwords;
-use crate::recovery::{Bell, Recovery};
+use crate::recovery::Recovery;
 use crate::servers::{self, Control, EmbeddedFile};
 use crate::service::Service;
 use crate::starvation::Starvation;
 use crate::style::{self, paint};
+use crate::web::{self, Feed, Web};
 use clap::Args;
 use poolwright_observe::prepare::Step;
 use poolwright_supervisor::control::Inquirer;
@@ -29,7 +30,7 @@ use poolwright_supervisor::{
 };
 use poolwright_topology::budget::server_of;
 use poolwright_topology::census::Verdict;
-use poolwright_topology::declare::{App, DatabaseUrl, Ready, Topology};
+use poolwright_topology::declare::{App, DatabaseUrl, Observe, Ready, Topology};
 use poolwright_topology::status::SlotStatus;
 use poolwright_topology::tag::Name;
 use std::collections::BTreeMap;
@@ -63,6 +64,16 @@ pub(crate) struct Up {
     /// else than what was declared
     #[arg(long)]
     detach: bool,
+    /// Show the running fleet on a page there, and its metrics to Prometheus, whatever [observe] says: an address and a
+    /// port, or off
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        env = "POOLWRIGHT_OBSERVE",
+        num_args = 0..=1,
+        default_missing_value = web::ADDRESS
+    )]
+    observe: Option<String>,
     /// What --detach starts
     #[arg(long, hide = true, conflicts_with = "detach")]
     background: bool,
@@ -80,8 +91,10 @@ impl Up {
             .transpose()?;
         let environment = Environment::beside(&located.folder)?;
         let mut declared = manifest::read(located, environment)?;
+        let observe = web::wanted(self.observe.as_deref(), declared.topology.observe.as_ref())?;
         let server = servers::embed_if_needed(&mut declared).await?;
-        let outcome = self.run_on(&declared, server.is_some(), background).await;
+        let embedded = server.is_some();
+        let outcome = self.run_on(&declared, embedded, observe, background).await;
         if let Some(server) = server.filter(|server| !server.adopted()) {
             server
                 .stop()
@@ -95,12 +108,17 @@ impl Up {
         &self,
         declared: &Declared,
         embedded: bool,
+        observe: Option<Observe>,
         background: Option<Background>,
     ) -> Result<Exit, Failure> {
         let topology = &declared.topology;
         // Claimed before anything is written: of two `up` at once the second one stops here.
         let supervisor =
             Supervisor::bind(fleet(declared)?).map_err(Failure::source("claiming the fleet"))?;
+        let web = match observe {
+            Some(observe) => Web::bind(observe).await?,
+            None => None,
+        };
         cluster::write(&declared.located.state_dir, topology)?;
         let _embedded_file = embedded
             .then(|| EmbeddedFile::write(&declared.located.state_dir, topology))
@@ -141,6 +159,7 @@ impl Up {
             topology.clone(),
             plan,
         );
+        let feed = Arc::new(Feed::new(views.clone(), supervisor.inquirer()));
         let supervisor = supervisor.showing(views);
         let narrator =
             Narrator::start(&declared.located.state_dir).map_err(Failure::source(format!(
@@ -153,10 +172,28 @@ impl Up {
         }
         let (bell, inquirer) = (recovery.bell(), supervisor.inquirer());
         let starvation = Starvation::new(topology, &narrator, inquirer.clone());
-        let ears = (bell, live.prompt());
-        let running = supervise(supervisor, &backends, topology, &narrator, ears, background);
+        let pages = pages(&supervisor, web.as_ref());
+        let prompt = live.prompt();
+        let hear = |event: &Event| {
+            bell.hear(event);
+            prompt.hear(event);
+            feed.hear(event);
+        };
+        let running = supervise(
+            supervisor,
+            &backends,
+            topology,
+            &narrator,
+            hear,
+            (pages, background),
+        );
+        let shown = async {
+            if let Some(web) = web {
+                web.serve(Arc::clone(&feed)).await;
+            }
+        };
         let aside = async {
-            tokio::join!(live.look_on(starvation), recovery.watch(inquirer));
+            tokio::join!(live.look_on(starvation), recovery.watch(inquirer), shown);
         };
         let outcome = beside(aside, running).await;
         narrator.finish();
@@ -180,15 +217,11 @@ async fn supervise(
     backends: &Arc<FromPostgres>,
     topology: &Topology,
     narrator: &Narrator,
-    (bell, prompt): (Bell, Prompt),
-    mut background: Option<Background>,
+    hear: impl Fn(&Event),
+    (pages, mut background): (String, Option<Background>),
 ) -> Result<Exit, Failure> {
     let mut service = Service::new();
     let inquirer = supervisor.inquirer();
-    let pages: Vec<String> = supervisor
-        .addresses()
-        .map(|(app, address)| format!("{app} serves on {}", paint(style::STRONG, page(address))))
-        .collect();
     let (events, mut happened) = mpsc::channel(EVENTS);
     let fleet = supervisor.run(Arc::<FromPostgres>::clone(backends), events);
     tokio::pin!(fleet);
@@ -197,8 +230,7 @@ async fn supervise(
             biased;
             Some(event) = happened.recv() => {
                 narrator.tell(&event);
-                bell.hear(&event);
-                prompt.hear(&event);
+                hear(&event);
                 if event == Event::AllServing {
                     // The fleet goes on meanwhile: its events wait in the channel.
                     let confirmation = async {
@@ -208,7 +240,7 @@ async fn supervise(
                     tokio::select! {
                         (verdict, executors) = confirmation => {
                             let holds = confirm(verdict, &executors, narrator);
-                            narrator.out(pages.join("\n"));
+                            narrator.out(pages.clone());
                             if let Some(background) = background.take() {
                                 narrator.leave(move || background.serving(holds));
                             }
@@ -261,6 +293,19 @@ async fn executors(inquirer: &Inquirer) -> Executors {
     let slots = apps.flat_map(|app| app.slots);
     let of_slot = |slot: SlotStatus| Some((slot.slot, slot.executor_id?));
     slots.filter_map(of_slot).collect()
+}
+
+/// Where a browser on this machine finds the apps, and the fleet itself.
+fn pages(supervisor: &Supervisor, web: Option<&Web>) -> String {
+    let shown = |address| paint(style::STRONG, page(address));
+    let apps = supervisor
+        .addresses()
+        .map(|(app, address)| format!("{app} serves on {}", shown(address)));
+    let fleet = web.map(|web| {
+        let rights = web.rights();
+        format!("the fleet is shown on {} ({rights})", shown(web.address()))
+    });
+    apps.chain(fleet).collect::<Vec<_>>().join("\n")
 }
 
 /// Where a browser on this machine finds an app that listens there.

@@ -4,7 +4,7 @@ use super::protocol::{self, MAX_LINE, Request, Response, SlotFailure};
 use crate::lines::BoundedLines;
 use poolwright_topology::picture::View;
 use poolwright_topology::status::FleetStatus;
-use poolwright_topology::tag::SlotId;
+use poolwright_topology::tag::{Name, SlotId};
 use rustix::process::geteuid;
 use std::io;
 use std::sync::Arc;
@@ -46,15 +46,39 @@ impl Inquirer {
     /// # Errors
     /// Why it does not happen, in words.
     pub async fn restart(&self, slot: SlotId) -> Result<Option<SlotFailure>, String> {
+        let slot = Some(slot);
+        self.until_done(Request::Restart { slot }).await
+    }
+
+    /// Replaces every worker, one after the other, and waits for the end of it: the slot that failed and stopped it, if one
+    /// did. Cancel safe in the sense that the reload goes on.
+    ///
+    /// # Errors
+    /// Why it does not happen, in words.
+    pub async fn reload(&self) -> Result<Option<SlotFailure>, String> {
+        self.until_done(Request::Reload).await
+    }
+
+    /// Gives an app this many workers, and waits until they serve and the others are gone; otherwise like
+    /// [`Inquirer::reload`].
+    ///
+    /// # Errors
+    /// Why it does not happen, in words: the budget does not allow it, or something else is under way.
+    pub async fn scale(&self, app: Name, instances: u32) -> Result<Option<SlotFailure>, String> {
+        self.until_done(Request::Scale { app, instances }).await
+    }
+
+    async fn until_done(&self, request: Request) -> Result<Option<SlotFailure>, String> {
         let (answers, mut queue) = mpsc::unbounded_channel();
-        let request = Request::Restart { slot: Some(slot) };
         let ended = || "the fleet has ended".to_owned();
         let asked = self.0.send(Asked { request, answers }).await;
         asked.map_err(|_| ended())?;
         while let Some(answer) = queue.recv().await {
             match answer {
                 Response::Done { failure } => return Ok(failure),
-                Response::Refused { reason } => return Err(reason),
+                Response::Refused { reason } | Response::DoesNotFit { reason } => {
+                    return Err(reason);
+                }
                 _ => {}
             }
         }

@@ -8,10 +8,12 @@
 
 mod arguments;
 mod ecosystem;
+mod observe;
 mod read;
 mod url;
 
 pub use ecosystem::{Ecosystem, Placed, Surroundings, ecosystem};
+pub use observe::{MIN_TOKEN, OBSERVE_PORT, Observe, Token};
 pub use url::{DatabaseUrl, UrlError, blotted};
 
 use crate::hazard::Code;
@@ -43,6 +45,8 @@ pub struct Topology {
     pub enforce: Option<Enforce>,
     /// What `doctor` is told.
     pub doctor: Doctor,
+    /// Where the running fleet is looked at; `None` when the manifest says nothing of it.
+    pub observe: Option<Observe>,
 }
 
 /// One application: identical worker processes.

@@ -3,6 +3,7 @@
 
 mod doctor;
 mod enforce;
+mod observe;
 mod value;
 
 use super::{
@@ -91,7 +92,7 @@ impl Reader<'_> {
 
     fn root(&mut self, root: &Spanned<DeTable<'_>>) -> Option<Topology> {
         let table = root.get_ref();
-        self.only(table, &["apps", "prepare", "enforce", "doctor"]);
+        self.only(table, &["apps", "prepare", "enforce", "doctor", "observe"]);
         let apps = match table.get("apps") {
             None => {
                 self.mistake(0..0, "no [apps]", "at least one app, as in [apps.web]");
@@ -111,8 +112,10 @@ impl Reader<'_> {
         self.distinct_listeners(&apps, table);
         let enforce = self.enforce(table);
         let doctor = self.doctor(table);
+        let observe = self.observe(table, &apps);
         let apps: Option<Vec<App>> = apps.into_iter().collect();
         let (apps, prepare, enforce, doctor) = (apps?, prepare?, enforce?, doctor?);
+        let observe = observe?;
         if let Some(enforce) = &enforce {
             self.enforceable(table, enforce, &apps, &prepare);
         }
@@ -121,6 +124,7 @@ impl Reader<'_> {
             prepare,
             enforce,
             doctor,
+            observe,
         })
     }
 

@@ -7,7 +7,7 @@ use crate::census::{Backend, Census, Owner};
 use crate::declare::Topology;
 use crate::finding::{Finding, Kind, Severity};
 use crate::handover::SlotState;
-use crate::status::{FleetStatus, SlotStatus};
+use crate::status::{AppStatus, FleetStatus, SlotStatus};
 use crate::tag::SlotId;
 use crate::units::Connections;
 use std::collections::{BTreeMap, BTreeSet};
@@ -115,6 +115,7 @@ impl Join {
         });
         let budget = self.budget.unwrap_or_else(|| self.budget_of(&status));
         let apps = status.apps.into_iter().map(|app| AppPicture {
+            executor: self.has_executor(&app),
             app: app.app,
             listen: app.listen,
             instances: app.instances,
@@ -210,6 +211,11 @@ impl Join {
             usable: self.plan.usable,
             seen: Connections(self.seen),
         }
+    }
+
+    fn has_executor(&self, app: &AppStatus) -> bool {
+        let declared = self.topology.app(app.app.as_str());
+        declared.is_some_and(|app| app.pools.iter().any(|pool| pool.executor))
     }
 
     fn slot(&self, status: SlotStatus) -> SlotPicture {

@@ -60,6 +60,11 @@ fn fleet(slots: Vec<SlotStatus>) -> FleetStatus {
     }
 }
 
+/// These slots in a picture, of a Postgres that shows nothing.
+pub(super) fn fleet_picture(slots: Vec<SlotStatus>) -> Picture {
+    look(&mut join(), fleet(slots), &[])
+}
+
 fn serving() -> FleetStatus {
     fleet(vec![
         slot(0, SlotState::Serving, 2),

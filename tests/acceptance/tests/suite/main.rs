@@ -22,6 +22,7 @@ mod plan;
 mod recover;
 mod releases;
 mod reload;
+mod shown;
 mod starved;
 mod tenants;
 mod top;

@@ -90,6 +90,7 @@ pub(super) fn quiet() -> Picture {
             app: Name::new("web").unwrap(),
             listen: "0.0.0.0:3000".parse().ok(),
             instances: 3,
+            executor: true,
             slots: vec![slot(0, 2), slot(1, 3), slot(2, 1)],
         }],
         findings: Vec::new(),
