@@ -1,5 +1,6 @@
 //! A terminal with a program on it: what stands on its screen, its keys, its size and its modes.
 
+use std::num::NonZeroU16;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::ExitStatus;
@@ -82,7 +83,7 @@ impl Terminal {
             .spawn(inner)?;
         let (output, keys) = pty.into_split();
         let glass = Arc::new(Mutex::new(Glass {
-            parser: vt100::Parser::new(rows, columns, 0),
+            parser: vt100::Parser::new(some(rows)?, some(columns)?, 0),
             bytes: Vec::new(),
             frames: Vec::new(),
         }));
@@ -107,7 +108,8 @@ impl Terminal {
 
     /// Makes it larger or smaller.
     pub fn resize(&self, rows: u16, columns: u16) -> Result<()> {
-        self.on_glass(|glass| glass.parser.screen_mut().set_size(rows, columns));
+        let (lines, wide) = (some(rows)?, some(columns)?);
+        self.on_glass(|glass| glass.parser.set_size(lines, wide));
         Ok(self.keys.resize(Size::new(rows, columns))?)
     }
 
@@ -227,6 +229,10 @@ impl Terminal {
     fn on_glass<T>(&self, look: impl FnOnce(&mut Glass) -> T) -> T {
         look(&mut self.glass.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+fn some(count: u16) -> Result<NonZeroU16> {
+    NonZeroU16::new(count).context("a terminal has rows and columns")
 }
 
 /// Takes what is written, as long as somebody wants it.

@@ -12,6 +12,7 @@ mod example;
 mod fleet;
 mod keys;
 mod notes;
+mod order;
 mod paint;
 mod screen;
 mod state;

@@ -38,6 +38,8 @@ async fn the_screen_follows_every_step_of_a_reload_under_load_within_a_second(
     stack: Stack,
 ) -> Result<()> {
     let fleet = Fleet::start(under_poolwright(stack)).await?;
+    let confirmed = |line: &str| line.contains(" connections at most of ");
+    fleet.line("its verdict", LIMIT, confirmed).await?;
     let load = Load {
         clients: 10,
         connections: Connections::PerRequest,
@@ -326,8 +328,8 @@ fn keep(top: &Terminal, name: &str, slowest: Duration) -> Result<()> {
             reversed: cell.inverse(),
         }
     };
-    let rows: Vec<Vec<Cell>> = (0..rows)
-        .map(|row| (0..columns).map(|column| cell(row, column)).collect())
+    let rows: Vec<Vec<Cell>> = (0..rows.get())
+        .map(|row| (0..columns.get()).map(|column| cell(row, column)).collect())
         .collect();
     let title = format!("poolwright top, {slowest:?} behind at most");
     fs::write(folder.join(format!("{name}.svg")), svg(&title, &rows))?;

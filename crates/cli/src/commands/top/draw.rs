@@ -3,6 +3,7 @@
 
 mod details;
 mod foot;
+mod gauge;
 mod head;
 mod help;
 mod table;

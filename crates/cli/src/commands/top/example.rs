@@ -263,7 +263,7 @@ pub(super) fn watched() -> State {
     let mut before = quiet();
     before.at_unix_ms = NOW - 8_000;
     state.react(Event::Picture(Box::new(before)));
-    let order = super::state::Order::Reload;
+    let order = super::order::Order::Reload;
     let super::state::Act::Order { id: order, .. } = state.give(order) else {
         panic!("an order");
     };

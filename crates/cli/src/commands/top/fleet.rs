@@ -1,7 +1,8 @@
 //! The supervisor's end: its pictures, a slot's sessions, and orders on their way to it. Each over a connection of its own, as the
 //! commands have it; what comes back are events.
 
-use super::state::{Event, Gone, Order, Outcome};
+use super::order::{Order, Outcome};
+use super::state::{Event, Gone};
 use crate::live::unix_ms;
 use poolwright_supervisor::control::{Client, ClientError};
 use poolwright_topology::tag::SlotId;

@@ -1,7 +1,8 @@
 //! What a key means. Whatever changes the fleet is asked first, and only `y` means yes: a key that was meant for another window
 //! does nothing.
 
-use super::state::{Act, Order, Page, Prompt, State};
+use super::order::Order;
+use super::state::{Act, Page, Prompt, State};
 use crate::commands::scale;
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use poolwright_topology::tag::Name;

@@ -1,13 +1,12 @@
 //! What `top` knows and shows. One event at a time changes it; it asks no clock, no terminal and no socket.
 
 use super::notes::{self, Note, Tone};
-use crate::commands::rolling;
+use super::order::{Order, Outcome, Said, UnderWay};
 use crossterm::event::KeyEvent;
-use poolwright_supervisor::control::{Progress, SlotFailure};
+use poolwright_supervisor::control::Progress;
 use poolwright_topology::picture::{AppPicture, Picture, Session, SlotPicture};
 use poolwright_topology::tag::{Name, SlotId};
 use std::collections::VecDeque;
-use std::fmt;
 use std::sync::Arc;
 
 /// How many notes are kept: more than any screen has lines.
@@ -89,33 +88,6 @@ pub(super) enum Prompt {
     /// What to look for; it is [`State::filter`] already.
     Filter,
 }
-
-/// What a key can have the supervisor do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Order {
-    Reload,
-    Restart(SlotId),
-    Scale { app: Name, instances: u32 },
-}
-
-/// An order that was given.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct UnderWay {
-    pub(super) id: u32,
-    pub(super) order: Order,
-    /// The last that was heard of it.
-    pub(super) progress: Option<Progress>,
-}
-
-/// How an order ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Said {
-    pub(super) tone: Tone,
-    pub(super) words: String,
-}
-
-/// What an order came to: the slot that failed and stopped it, if one did, or why it was refused, in words.
-pub(super) type Outcome = Result<Option<SlotFailure>, String>;
 
 /// What changes the state. Times are milliseconds since 1970.
 #[derive(Debug, Clone)]
@@ -251,21 +223,7 @@ impl State {
         let Some(index) = self.orders.iter().position(|order| order.id == id) else {
             return;
         };
-        let order = self.orders.remove(index).order;
-        let said = match outcome {
-            Ok(None) => Said {
-                tone: Tone::Good,
-                words: format!("{order}: done"),
-            },
-            Ok(Some(failure)) => Said {
-                tone: Tone::Bad,
-                words: rolling::said(&order.to_string(), &failure),
-            },
-            Err(reason) => Said {
-                tone: Tone::Bad,
-                words: format!("{order}: {reason}"),
-            },
-        };
+        let said = Said::of(&self.orders.remove(index).order, outcome);
         let first = said.words.lines().next().unwrap_or_default().to_owned();
         self.note(Note::of_fleet(at_unix_ms, said.tone, first));
         self.said = Some(said);
@@ -379,36 +337,6 @@ impl State {
             _ => None,
         }
     }
-
-    /// What an order would do, as a question.
-    pub(super) fn question(&self, order: &Order) -> String {
-        match order {
-            Order::Reload => "Replace every worker, one after the other?".to_owned(),
-            Order::Restart(slot) => {
-                format!("Stop {slot} when it has finished its requests, and start it again?")
-            }
-            Order::Scale { app, instances } => {
-                let Some((picture, now)) = self.picture.as_ref().and_then(|picture| {
-                    let found = picture.apps.iter().find(|found| found.app == *app)?;
-                    Some((picture, found))
-                }) else {
-                    return format!("Give {app} {instances} workers?");
-                };
-                let each: u32 = now.slots.first().map_or(0, |slot| {
-                    let pools = slot.status.pools.values();
-                    pools.fold(0, |sum, max| sum.saturating_add(*max))
-                });
-                let bound = picture.budget.bound.0;
-                let rest = bound.saturating_sub(now.instances.saturating_mul(each));
-                let after = rest.saturating_add(instances.saturating_mul(each));
-                format!(
-                    "Give {app} {instances} workers instead of {}? They may open {after} connections then instead of {bound}, of {} \
-                     usable.",
-                    now.instances, picture.budget.usable
-                )
-            }
-        }
-    }
 }
 
 impl Page {
@@ -417,17 +345,6 @@ impl Page {
         Self::Slot {
             sessions: None,
             row: 0,
-        }
-    }
-}
-
-impl fmt::Display for Order {
-    /// As on the command line.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Reload => f.write_str("reload"),
-            Self::Restart(slot) => write!(f, "restart {slot}"),
-            Self::Scale { app, instances } => write!(f, "scale {app}={instances}"),
         }
     }
 }

@@ -1,8 +1,9 @@
 //! What is under way, how it ended, what is asked, and which keys there are.
 
 use super::super::notes::Tone;
+use super::super::order::UnderWay;
 use super::super::paint::Palette;
-use super::super::state::{Page, Prompt, State, UnderWay};
+use super::super::state::{Page, Prompt, State};
 use super::super::words::{cut, width, wrap};
 use crate::commands::rolling;
 use ratatui::text::{Line, Span};
@@ -54,7 +55,7 @@ fn asked(state: &State) -> Option<(String, Vec<(&'static str, &'static str)>)> {
         Prompt::None => None,
         Prompt::Confirm(order) => {
             let keys = vec![("y", "yes"), ("Esc", "no")];
-            Some((state.question(order), keys))
+            Some((order.question(state.picture.as_deref()), keys))
         }
         Prompt::Workers { app, text, mistake } => {
             let keys = vec![("Enter", "goes on to the question"), ("Esc", "leaves it")];

@@ -4,16 +4,14 @@ use super::super::notes::Tone;
 use super::super::paint::Palette;
 use super::super::state::State;
 use super::super::words::{coarse, cores, cut, harmless, memory, width};
+use super::gauge::{gauge, pool_names, pool_width, total};
 use poolwright_supervisor::control::Step;
-use poolwright_topology::finding::{Finding, Kind, Severity};
+use poolwright_topology::finding::Finding;
 use poolwright_topology::handover::SlotState;
 use poolwright_topology::picture::{AppPicture, SlotPicture};
 use poolwright_topology::tag::SlotId;
 use ratatui::style::{Modifier, Style};
 use ratatui::text::{Line, Span};
-
-/// The widest gauge, in cells.
-const GAUGE: u32 = 8;
 
 /// For how long a step stands out, in milliseconds.
 const RECENT_MS: u64 = 10_000;
@@ -153,20 +151,20 @@ struct Painter<'a> {
     palette: Palette,
     columns: usize,
     now: u64,
+    findings: &'a [Finding],
     /// Those that have room, with their width.
     shown: Vec<(Column, usize)>,
 }
 
 impl<'a> Painter<'a> {
     fn new(state: &'a State, palette: Palette, columns: usize) -> Self {
+        let picture = state.picture.as_deref();
         let mut painter = Self {
             state,
             palette,
             columns,
-            now: state
-                .picture
-                .as_ref()
-                .map_or(0, |picture| picture.at_unix_ms),
+            now: picture.map_or(0, |picture| picture.at_unix_ms),
+            findings: picture.map_or(&[], |picture| &picture.findings),
             shown: Vec::new(),
         };
         painter.shown = painter.fitting();
@@ -223,11 +221,12 @@ impl<'a> Painter<'a> {
             Row::Slot(app, slot) => {
                 for pool in pool_names(app) {
                     spans.push(Span::raw(" "));
-                    spans.extend(self.gauge(slot, pool, pool_width(app, pool)));
+                    let wide = pool_width(app, pool);
+                    spans.extend(gauge(slot, pool, self.findings, self.palette, wide));
                     spans.push(Span::raw(" "));
                 }
                 if let Some(unnamed) = &slot.unnamed {
-                    let words = format!(" {} of no pool's name", unnamed.open);
+                    let words = format!(" {} unnamed", unnamed.open);
                     spans.push(self.palette.paint(Tone::Quiet, words));
                 }
             }
@@ -310,95 +309,6 @@ impl<'a> Painter<'a> {
         };
         pool_names(app).map(heading).collect()
     }
-
-    /// A pool of a slot: a cell for each connection, lent out, idle or not open, and the numbers.
-    fn gauge(&self, slot: &SlotPicture, pool: &str, wide: usize) -> Vec<Span<'static>> {
-        let declared = slot.status.pools.get(pool).copied().unwrap_or(0);
-        let seen = slot.shown.get(pool).map_or(0, |shown| shown.open);
-        let said = slot.status.gauges.get(pool);
-        let busy = said.map_or(0, |gauge| gauge.busy).min(seen);
-        let cells = declared.clamp(1, GAUGE);
-        let scaled = |count: u32| {
-            let cells = u64::from(cells) * u64::from(count.min(declared));
-            let cells = cells.div_ceil(u64::from(declared.max(1)));
-            usize::try_from(cells).unwrap_or(0)
-        };
-        let found = self.found(slot, pool);
-        let worst = found.iter().map(|finding| finding.severity).max();
-        let tone = match worst {
-            _ if seen > declared => Tone::Bad,
-            Some(Severity::Error) => Tone::Bad,
-            Some(Severity::Warning) => Tone::Warn,
-            Some(Severity::Info) | None => Tone::Good,
-        };
-        let (open, lent) = (scaled(seen), scaled(busy));
-        let all = usize::try_from(cells).unwrap_or(0);
-        let bar = "█".repeat(lent) + &"▒".repeat(open.saturating_sub(lent));
-        let rest = "·".repeat(all.saturating_sub(open.max(lent)));
-        let mut numbers = format!(" {seen}/{declared}");
-        if found.iter().any(|finding| finding.kind == Kind::TwoCounts)
-            && let Some(said) = said
-        {
-            numbers += &format!(" ≠{}", said.open);
-        }
-        if let Some(waiting) = said.map(|said| said.waiting).filter(|n| *n > 0) {
-            numbers += &format!(" +{waiting}");
-        }
-        let numbers_tone = match tone {
-            Tone::Good => Tone::Plain,
-            other => other,
-        };
-        let used = all + width(&numbers);
-        vec![
-            self.palette.paint(tone, bar),
-            self.palette.paint(Tone::Quiet, rest),
-            self.palette.paint(numbers_tone, numbers),
-            Span::raw(" ".repeat(wide.saturating_sub(used))),
-        ]
-    }
-
-    fn found(&self, slot: &SlotPicture, pool: &str) -> Vec<&Finding> {
-        let all = self.state.picture.iter().flat_map(|p| &p.findings);
-        let here = |finding: &&Finding| {
-            finding.slot.as_ref() == Some(&slot.status.slot)
-                && finding.pool.as_deref() == Some(pool)
-        };
-        all.filter(here).collect()
-    }
-}
-
-/// Every pool that one of the app's slots has.
-fn pool_names(app: &AppPicture) -> impl Iterator<Item = &str> {
-    let first = app.slots.first();
-    first
-        .into_iter()
-        .flat_map(|slot| slot.status.pools.keys().map(String::as_str))
-}
-
-fn total(app: &AppPicture, pool: &str) -> (u32, u32) {
-    app.slots.iter().fold((0, 0), |(seen, declared), slot| {
-        let shown = slot.shown.get(pool).map_or(0, |shown| shown.open);
-        let max = slot.status.pools.get(pool).copied().unwrap_or(0);
-        (seen + shown, declared + max)
-    })
-}
-
-/// As wide as its heading and as a gauge with its numbers; what it says beyond that moves what follows.
-fn pool_width(app: &AppPicture, pool: &str) -> usize {
-    let (seen, declared) = total(app, pool);
-    let heading = format!("{pool} {seen}/{declared}");
-    let gauges = app.slots.iter().map(|slot| {
-        let declared = slot.status.pools.get(pool).copied().unwrap_or(0);
-        let seen = slot.shown.get(pool).map_or(0, |shown| shown.open);
-        let waiting = slot.status.gauges.get(pool).map_or(0, |said| said.waiting);
-        let cells = usize::try_from(declared.clamp(1, GAUGE)).unwrap_or(0);
-        let waiting = match waiting {
-            0 => 0,
-            waiting => 2 + waiting.to_string().len(),
-        };
-        cells + width(&format!(" {seen}/{declared}")) + waiting
-    });
-    gauges.max().unwrap_or(0).max(width(&heading))
 }
 
 const fn word(step: Step) -> &'static str {

@@ -1,7 +1,8 @@
 use super::*;
 use crate::commands::top::example;
-use crate::commands::top::state::{Event, Gone, Order, Prompt, Said};
-use poolwright_topology::picture::{Picture, Reach};
+use crate::commands::top::order::{Order, Said};
+use crate::commands::top::state::{Event, Gone, Prompt};
+use poolwright_topology::picture::{Picture, Reach, Shown};
 use poolwright_topology::units::Connections;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
@@ -265,6 +266,33 @@ fn more_slots_than_lines_are_scrolled_with_the_selection_and_under_their_heading
         assert!(said.contains("web 50/50"), "{said}");
         assert!(said.contains("rows of 50 slots are not shown"), "{said}");
     }
+}
+
+#[test]
+fn apps_have_their_own_pools_and_programs_that_count_nothing_are_seen_in_postgres_alone() {
+    let mut picture = example::quiet();
+    let mut jobs = picture.apps[0].clone();
+    jobs.app = "jobs".parse().unwrap();
+    jobs.instances = 1;
+    jobs.slots.truncate(1);
+    let slot = &mut jobs.slots[0];
+    slot.status.slot = "jobs-0".parse().unwrap();
+    slot.status.pools = [("queue".to_owned(), 20)].into();
+    slot.status.gauges.clear();
+    let shown = slot.shown.remove("dbos").unwrap();
+    let unnamed = Shown {
+        open: 2,
+        ..shown.clone()
+    };
+    let shown = Shown { open: 7, ..shown };
+    slot.shown = [("queue".to_owned(), shown)].into();
+    slot.unnamed = Some(unnamed);
+    picture.apps.push(jobs);
+    let mut state = seeing(picture);
+    stands(&state, 80, 24, file!["golden/two-apps-80x24.txt"]);
+    state.selected = Some("jobs-0".parse().unwrap());
+    state.page = Page::slot();
+    stands(&state, 80, 12, file!["golden/foreign-80x12.txt"]);
 }
 
 #[test]

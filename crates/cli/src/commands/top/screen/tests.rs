@@ -80,7 +80,7 @@ fn play(part: &str) -> (Termios, Termios, vt100::Screen) {
         }
         let written = String::from_utf8_lossy(&bytes);
         assert!(written.contains(ALTERNATE), "it was never taken: {written}");
-        let mut parser = vt100::Parser::new(24, 80, 0);
+        let mut parser = vt100::Parser::default();
         parser.process(&bytes);
         parser.screen().clone()
     });

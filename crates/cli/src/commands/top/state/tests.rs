@@ -1,6 +1,7 @@
 use super::*;
 use crate::commands::top::example;
 use crossterm::event::{KeyCode, KeyModifiers};
+use poolwright_supervisor::control::SlotFailure;
 
 fn seeing(picture: Picture) -> State {
     let mut state = State::of("poolwright.toml".to_owned());
@@ -60,7 +61,7 @@ fn a_scaling_is_typed_checked_and_asked_with_what_it_comes_to() {
         panic!("{:?}", state.prompt);
     };
     assert_eq!(
-        state.question(&order),
+        order.question(state.picture.as_deref()),
         "Give web 5 workers instead of 3? They may open 30 connections then instead of 18, of 97 usable."
     );
     assert_eq!(order.to_string(), "scale web=5");
