@@ -124,7 +124,7 @@ fn accepted(topology: &Topology) -> Result<(), String> {
     unsaid(&serde_json::to_string(&plan).map_err(|error| error.to_string())?)?;
     unsaid(&format!("{:?}", topology.prepare.url))?;
     for (app, pool) in topology.pools() {
-        unsaid(&format!("{:?} {:?}", pool.url, app.env))?;
+        unsaid(&format!("{:?}", pool.url))?;
         let last = app.instances.value.0.saturating_sub(1);
         let tag = Tag::Pool {
             slot: SlotId::new(app.name.clone(), last),

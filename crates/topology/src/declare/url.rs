@@ -203,6 +203,10 @@ impl fmt::Display for DatabaseUrl {
             // Fails for URLs without a host only, which have no password to hide.
             let _hidden = url.set_password(Some("***"));
         }
+        // Two URLs run together are one whose database is the rest of the other.
+        if self.database().contains(['@', ':']) {
+            url.set_path("***");
+        }
         // A password may also be given as a parameter, or be a part of whatever else stands there.
         let shown: Vec<String> = url
             .query_pairs()
@@ -306,6 +310,12 @@ mod tests {
             "postgres://a@db/desk?sslmode=require&x=postgres%3A%2F%2Fb%3As3cret%40h&%3As3cret%40=1";
         let shown = DatabaseUrl::parse(text).unwrap().to_string();
         assert_eq!(shown, "postgres://a@db/desk?sslmode=require&x=***&***");
+    }
+
+    #[test]
+    fn a_database_that_looks_like_another_url_is_not_shown() {
+        let url = DatabaseUrl::parse("postgres://a:b@hpostgres://c:s3cret@h/desk").unwrap();
+        assert_eq!(url.to_string(), "postgres://a:***@hpostgres/***");
     }
 
     #[test]
