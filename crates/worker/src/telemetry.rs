@@ -28,11 +28,11 @@ struct Fields(Map<String, Value>);
 pub fn init(export: Option<&otel::Export>) {
     let filter =
         EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
-    // No line tells of a span: without an export none is made.
+    // No line tells of a span: without an export none is made, and with one `RUST_LOG` is not asked about each.
     let events = filter_fn(|metadata| metadata.is_event());
     Registry::default()
         .with(export.and_then(otel::Export::layer))
-        .with(JsonLines.with_filter(filter.and(events)))
+        .with(JsonLines.with_filter(events.and(filter)))
         .try_init()
         .ok();
 }
