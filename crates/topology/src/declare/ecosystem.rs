@@ -105,6 +105,7 @@ fn in_order(mut mistakes: Vec<(usize, Placed)>) -> Vec<Placed> {
         place: blotted(&placed.place),
         mistake: Mistake {
             found: blotted(&placed.mistake.found),
+            variable: placed.mistake.variable.as_deref().map(blotted),
             ..placed.mistake
         },
     });

@@ -53,6 +53,8 @@ pub(super) fn topology(
             // Whatever stands in the file may be repeated, a password not.
             for mistake in &mut reader.mistakes {
                 mistake.found = super::blotted(&mistake.found);
+                // Somebody may have written the URL where its variable's name belongs.
+                mistake.variable = mistake.variable.as_deref().map(super::blotted);
             }
             reader.mistakes.sort_by_key(|mistake| mistake.span.start);
             reader.mistakes.dedup();

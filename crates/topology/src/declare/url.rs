@@ -65,7 +65,8 @@ impl DatabaseUrl {
             redacted: url.to_string(),
             part,
         };
-        if url.host().is_empty() {
+        // One with an @ is another URL, password and all, where the name of a host or a folder belongs.
+        if url.host().is_empty() || url.host().contains('@') {
             return Err(missing("host"));
         }
         if url.user().is_empty() {
@@ -203,6 +204,8 @@ impl fmt::Display for DatabaseUrl {
             // Fails for URLs without a host only, which have no password to hide.
             let _hidden = url.set_password(Some("***"));
         }
+        // No driver reads it, and anything may stand in it.
+        url.set_fragment(None);
         // Two URLs run together are one whose database is the rest of the other.
         if self.database().contains(['@', ':']) {
             url.set_path("***");
@@ -338,6 +341,7 @@ mod tests {
     fn what_is_missing_is_said_and_the_password_is_not() {
         for (text, said) in [
             ("postgres://:s3cret@db/desk", "user"),
+            ("postgres://a@db/desk?host=x://b:s3cret@h", "host"),
             ("postgres://app:s3cret@db", "database"),
             ("postgres://app:s3cret@db/", "database"),
             ("mysql://app:s3cret@db/desk", "mysql"),
