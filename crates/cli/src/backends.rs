@@ -3,9 +3,9 @@
 
 use crate::commands::up::control_name;
 use crate::failure::Failure;
-use crate::guard::is_left_out;
 use crate::servers::{self, Control};
 use async_trait::async_trait;
+use poolwright_guard::Guard;
 use poolwright_observe::prepare::{Limits, Preparation};
 use poolwright_supervisor::{Backends, NotAdmitted, Unreachable};
 use poolwright_topology::budget::{Plan, database_of, role_of};
@@ -164,7 +164,7 @@ impl Backends for FromPostgres {
         &self,
         slots: &BTreeSet<SlotId>,
     ) -> Result<BTreeMap<SlotId, u32>, Unreachable> {
-        if is_left_out("confirmation") {
+        if Guard::Confirmation.is_left_out() {
             return Ok(BTreeMap::new());
         }
         let rows = self.sample().await.map_err(unreachable)?;

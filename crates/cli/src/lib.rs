@@ -14,7 +14,6 @@ mod exit_codes;
 mod failure;
 #[doc(hidden)]
 pub mod fuzzed;
-mod guard;
 mod hint;
 mod init;
 mod live;

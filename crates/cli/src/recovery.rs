@@ -4,9 +4,9 @@
 //! one was parked; and again as long as it could not, or somebody lives under an id that it has given up.
 
 use crate::failure::Failure;
-use crate::guard::is_left_out;
 use crate::narrator::Narrator;
 use crate::style::{self, paint};
+use poolwright_guard::Guard;
 use poolwright_recover::{Intent, Outcome, Report, Standing, Store, Stuck};
 use poolwright_supervisor::control::{FleetStatus, Inquirer};
 use poolwright_supervisor::{Event, SlotState};
@@ -209,7 +209,7 @@ impl<'a> Recovery<'a> {
     }
 
     async fn look(&mut self, roll: &Roll) {
-        if is_left_out("recovery") {
+        if Guard::Recovery.is_left_out() {
             return;
         }
         let standing = |executor_id: &str| roll.standing(executor_id);

@@ -13,7 +13,6 @@
 
 mod shared;
 
-use crate::guard::is_left_out;
 use crate::listener::Listening;
 use axum::Router;
 use axum::http::header::{CONNECTION, HeaderName};
@@ -23,6 +22,7 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use poolwright_guard::Guard;
 use shared::Shared;
 use std::io;
 use std::pin::pin;
@@ -103,7 +103,7 @@ pub async fn serve(
             }
         }
     }
-    let timeout = match is_left_out("drain") {
+    let timeout = match Guard::Drain.is_left_out() {
         true => Duration::ZERO,
         false => timeout,
     };

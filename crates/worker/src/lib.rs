@@ -34,7 +34,6 @@ pub mod descriptor;
 pub mod drain;
 pub mod executor;
 pub mod gauges;
-mod guard;
 pub mod health;
 pub mod identity;
 pub mod lending;

@@ -4,8 +4,8 @@
 //! is started only then: whoever holds the id is either about to end or somebody else's. So the wait is
 //! short and the same everywhere. (PM2's *cluster* mode overlaps; that is the Node stack's to handle.)
 
-use crate::guard::is_left_out;
 use crate::settings::{Settings, Surroundings};
+use poolwright_guard::Guard;
 use poolwright_lock::{Held, Holder, Lock, LockError, LockName, Under};
 use std::thread;
 use tokio::sync::oneshot;
@@ -42,7 +42,7 @@ pub enum IdentityError {
 /// # Errors
 /// [`IdentityError`].
 pub async fn hold(settings: &Settings) -> Result<(), IdentityError> {
-    if is_left_out("lock") {
+    if Guard::Lock.is_left_out() {
         return Ok(());
     }
     let executor_id = settings.identity.executor_id();

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use futures::future::join_all;
 use poolwright_testkit::sampler::{self, Backend};
 use poolwright_testkit::wait::Seen;
 use poolwright_testkit::{Process, wait_until};
 use rustix::process::Signal;
 use serde_json::Value;
+use sqlx::Connection;
 
 use crate::pm2::Pm2;
 use crate::{Cell, Desk, Manager, Setup};
@@ -167,6 +169,32 @@ impl Fleet {
                 scaled.expect(0).map(drop)
             }
         }
+    }
+
+    /// Has three reads of a tenant wait for a lock, and so keep three connections of the ORM busy, for as long as `look` takes. Three is what
+    /// one pool holds: whoever gets them, all of them hold a connection. Answers with what was seen, when all were answered.
+    pub async fn while_three_wait<T>(
+        &self,
+        tenant: &str,
+        look: impl AsyncFnOnce() -> Result<T>,
+    ) -> Result<T> {
+        let mut admin = self.setup.server.connect("order_desk").await?;
+        let mut lock = admin.begin().await?;
+        sqlx::raw_sql("LOCK TABLE orders")
+            .execute(&mut *lock)
+            .await?;
+        let reads = join_all((0..3).map(|_| self.desk.get("/api/orders", Some(tenant))));
+        let look = async {
+            let seen = look().await;
+            lock.rollback().await?;
+            seen
+        };
+        let (answers, seen) = tokio::join!(reads, look);
+        let seen = seen?;
+        for answer in answers {
+            ensure!(answer?.status == 200, "a read that had to wait failed");
+        }
+        Ok(seen)
     }
 
     /// Waits for a line of the supervisor's.

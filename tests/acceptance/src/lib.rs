@@ -5,6 +5,7 @@
 //!
 //! The claims themselves stand in `tests/suite`, one module each.
 
+pub mod bound;
 pub mod cell;
 pub mod chaos;
 pub mod desk;

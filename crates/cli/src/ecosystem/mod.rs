@@ -152,7 +152,8 @@ fn in_background(source: impl Read + Send + 'static, limit: u64, line: bool) -> 
     told
 }
 
-/// With the credentials of every URL replaced.
+/// Prose with the credentials of every URL replaced: a URL ends at a blank or a quote there. (A file's text, which may be torn
+/// anywhere and keeps its places, is [`poolwright_topology::declare::blotted`].)
 pub(crate) fn masked(text: &str) -> String {
     let mut parts = text.split("://");
     let mut masked = parts.next().unwrap_or_default().to_owned();

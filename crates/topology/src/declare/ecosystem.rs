@@ -215,7 +215,8 @@ impl Reading<'_> {
         let own = keys.get("poolwright").and_then(|own| own.get("name"));
         let given = own.or_else(|| keys.get("name")).and_then(Value::as_str);
         let stem = || {
-            let script = command::script(keys)?;
+            // A URL is no file, and may end in a password.
+            let script = command::script(keys).filter(|script| !script.contains("://"))?;
             let file = script.rsplit('/').next().unwrap_or(script);
             Some(file.rsplit_once('.').map_or(file, |(stem, _)| stem))
         };

@@ -20,10 +20,10 @@ pub enum UrlError {
         /// What the parser says.
         reason: String,
     },
-    /// Another scheme.
+    /// Another scheme. Said where it looks like one: whatever ran into a URL's front would be its scheme as well.
     #[error("a {scheme}:// URL")]
     Scheme {
-        /// The scheme found.
+        /// The scheme found, or "strange" for one that is long or no word.
         scheme: String,
     },
     /// A part is missing.
@@ -56,8 +56,13 @@ impl DatabaseUrl {
             reason: source.to_string(),
         })?;
         if !matches!(url.scheme(), "postgres" | "postgresql") {
+            let word = |c: char| c.is_ascii_alphabetic() || c == '+';
+            let scheme = match url.scheme() {
+                scheme if scheme.len() <= 12 && scheme.chars().all(word) => scheme,
+                _ => "strange",
+            };
             return Err(UrlError::Scheme {
-                scheme: url.scheme().to_owned(),
+                scheme: scheme.to_owned(),
             });
         }
         let url = Self(url);
@@ -253,12 +258,11 @@ fn blotted_line(line: &str) -> String {
             continue;
         };
         let (credentials, host) = after.split_at(end);
-        let (user, password) = credentials.split_once(':').unwrap_or((credentials, ""));
-        blotted.push_str(user);
-        if user.len() < credentials.len() {
-            blotted.push(':');
+        // Without a password the user may be a token.
+        match credentials.split_once(':') {
+            Some((user, password)) => blotted.push_str(&format!("{user}:{}", stars(password))),
+            None => blotted.push_str(&stars(credentials)),
         }
-        blotted.push_str(&stars(password));
         rest = host;
     }
     blotted.push_str(rest);
@@ -330,6 +334,7 @@ mod tests {
             ),
             ("'postgres://a:p\"w@h' x", "'postgres://a:***@h' x"),
             ("http://localhost:3000", "http://localhost:3000"),
+            ("https://token@h/", "https://*****@h/"),
             ("'x://a:b@h', 'y://c:d@h'", "'x://a:*@h', 'y://c:*@h'"),
             ("?password=s3&x=1", "?password=**&x=1"),
         ] {
@@ -345,6 +350,7 @@ mod tests {
             ("postgres://app:s3cret@db", "database"),
             ("postgres://app:s3cret@db/", "database"),
             ("mysql://app:s3cret@db/desk", "mysql"),
+            ("s3cretpostgres://app@db/desk", "a strange:// URL"),
             ("app:s3cret@db/desk", "app"),
             ("not a url s3cret", "no URL"),
             (

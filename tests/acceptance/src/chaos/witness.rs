@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::plan::MOST_WORKERS;
 use crate::Setup;
+use crate::bound::{declared, held};
 
 const PERIOD: Duration = Duration::from_millis(10);
 
@@ -27,7 +28,7 @@ pub(super) struct Witness(Sampler);
 impl Witness {
     pub(super) async fn start(setup: &Setup) -> Result<Self> {
         let limits = Limits {
-            names: declared(),
+            names: known(),
             fleet: None,
         };
         let sampler = Sampler::start(&setup.server.admin_url()?, PERIOD, limits).await?;
@@ -40,29 +41,15 @@ impl Witness {
 }
 
 /// The most sessions of each name: of every pool of every slot that there may be, and the supervisor's own.
-fn declared() -> BTreeMap<String, usize> {
-    let pools = (0..MOST_WORKERS)
-        .flat_map(|slot| ["prisma", "dbos"].map(|pool| (format!("web-{slot}:{pool}"), MAX)));
-    pools.chain([("web:poolwright".to_owned(), 1)]).collect()
+fn known() -> BTreeMap<String, usize> {
+    let mut known = declared(MOST_WORKERS, MAX, MAX);
+    known.insert("web:poolwright".to_owned(), 1);
+    known
 }
 
-/// No name had more than its number, and no session was nobody's: together that is the bound.
+/// The bound was held.
 pub(super) fn within_bound(seen: &Report) -> Result<()> {
-    ensure!(
-        seen.violations.is_empty(),
-        "bound exceeded: {:#?}",
-        seen.violations
-    );
-    let declared = declared();
-    let strange: Vec<_> = seen
-        .peaks
-        .iter()
-        // The tool's own questions, for as long as they are asked.
-        .filter(|(name, _)| !declared.contains_key(*name) && !name.starts_with("poolwright"))
-        .filter(|(_, peak)| peak.confirmed > 0)
-        .collect();
-    ensure!(strange.is_empty(), "sessions of nobody: {strange:?}");
-    Ok(())
+    held(seen, &known())
 }
 
 /// What the supervisor takes, which does not grow however long it runs.

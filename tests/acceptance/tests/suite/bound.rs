@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use acceptance::{Cell, Fleet, Manager, Setup};
-use anyhow::{Context, Result, ensure};
+use acceptance::bound::{declared, overhead};
+use acceptance::{Cell, Fleet, Setup};
+use anyhow::{Result, ensure};
 use poolwright_testkit::load::{self, Connections, Load};
 use poolwright_testkit::sampler::{self, Limits, Sampler};
 use reqwest::Method;
@@ -78,29 +79,6 @@ async fn under_thirty_clients_no_pool_ever_exceeds_its_number_and_each_then_hold
         "{verdict}"
     );
     fleet.stop().await
-}
-
-/// The connections of every pool, by `application_name`.
-pub(crate) fn declared(workers: usize, orm: usize, dbos: usize) -> BTreeMap<String, usize> {
-    let pools = |slot| {
-        [
-            (format!("web-{slot}:prisma"), orm),
-            (format!("web-{slot}:dbos"), dbos),
-        ]
-    };
-    (0..workers).flat_map(pools).collect()
-}
-
-/// What comes on top, as `plan` names it: the supervisor's connection, where there is a supervisor.
-pub(crate) async fn overhead(cell: Cell, setup: &Setup) -> Result<BTreeMap<String, usize>> {
-    let plan = setup.poolwright()?.json(&["plan"]).await?;
-    let overhead = plan["overhead"]
-        .as_u64()
-        .with_context(|| format!("no overhead: {plan}"))?;
-    Ok(match cell.manager {
-        Manager::Pm2 => BTreeMap::new(),
-        Manager::Poolwright => [("web:poolwright".to_owned(), usize::try_from(overhead)?)].into(),
-    })
 }
 
 async fn ask(fleet: &Fleet) -> Result<load::Outcome> {

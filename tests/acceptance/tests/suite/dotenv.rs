@@ -6,7 +6,7 @@ use acceptance::{Cell, Fleet, Setup};
 use anyhow::{Result, ensure};
 use poolwright_testkit::sampler;
 
-use crate::bound;
+use acceptance::bound;
 
 acceptance::matrix!(two_workers_of_two_and_four_connections_follow_from_dotenv);
 

@@ -12,7 +12,7 @@ use poolwright_testkit::{Process, wait_until};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::bound::declared;
+use acceptance::bound::declared;
 
 acceptance::both_stacks!(
     a_second_worker_with_the_same_id_is_refused_and_opens_nothing,

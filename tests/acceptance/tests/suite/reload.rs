@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use acceptance::bound::{declared, held, overhead};
 use acceptance::{Cell, Fleet, Ledger, Manager, Setup, Stack};
 use anyhow::{Context, Result, ensure};
 use poolwright_testkit::built;
@@ -10,8 +11,6 @@ use poolwright_testkit::load::{self, Connections, Load, Running};
 use poolwright_testkit::sampler::{Limits, Report, Sampler};
 use reqwest::Method;
 use serde_json::{Value, json};
-
-use crate::bound::{declared, overhead};
 
 acceptance::both_stacks!(
     rolling_reloads_under_load_lose_no_request_and_never_exceed_the_bound,
@@ -176,18 +175,9 @@ pub(crate) async fn within_bound(
     setup: &Setup,
     workers: usize,
 ) -> Result<()> {
-    ensure!(seen.violations.is_empty(), "{:#?}", seen.violations);
     let mut known = declared(workers, 3, 3);
     known.extend(overhead(cell, setup).await?);
-    let strange: BTreeMap<_, _> = seen
-        .peaks
-        .iter()
-        // The tool's own questions, for as long as they are asked.
-        .filter(|(name, _)| !known.contains_key(*name) && !name.starts_with("poolwright"))
-        .filter(|(_, peak)| peak.confirmed > 0)
-        .collect();
-    ensure!(strange.is_empty(), "sessions of nobody: {strange:?}");
-    Ok(())
+    held(seen, &known)
 }
 
 /// Clients that read, and now and then place an order, until they are told to stop.

@@ -7,7 +7,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use acceptance::{Fleet, Setup, Stack};
 use anyhow::{Context, Result, ensure};
-use futures::future::join_all;
 use poolwright_testkit::load::Connections;
 use poolwright_testkit::process::{self, Process};
 use poolwright_testkit::sampler::Backend;
@@ -15,7 +14,6 @@ use poolwright_testkit::wait::Seen;
 use poolwright_testkit::{built, ports, wait_until};
 use reqwest::{Client, Method, RequestBuilder, Response};
 use serde_json::{Value, json};
-use sqlx::Connection;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::reload::{ask, pids, under_poolwright, without_failures};
@@ -92,23 +90,11 @@ async fn the_metrics_of_the_fleet_agree_with_postgres_at_rest_and_at_work(
 ) -> Result<()> {
     let (fleet, page) = shown(stack, "").await?;
     agree(&fleet, &page, "no connection of the ORM is busy", 0).await?;
-    let mut admin = fleet.setup.server.connect("order_desk").await?;
-    let mut lock = admin.begin().await?;
-    sqlx::raw_sql("LOCK TABLE orders")
-        .execute(&mut *lock)
+    fleet
+        .while_three_wait(TENANT, async || {
+            agree(&fleet, &page, "three are busy", 3).await
+        })
         .await?;
-    // Three, which is what one pool holds: whoever gets them, all of them hold a connection.
-    let reads = join_all((0..3).map(|_| fleet.desk.get("/api/orders", Some(TENANT))));
-    let look = async {
-        let agreed = agree(&fleet, &page, "three are busy", 3).await;
-        lock.rollback().await?;
-        agreed
-    };
-    let (answers, agreed) = tokio::join!(reads, look);
-    agreed?;
-    for answer in answers {
-        ensure!(answer?.status == 200, "a read that had to wait failed");
-    }
     agree(&fleet, &page, "no connection of the ORM is busy", 0).await?;
 
     let metrics = metrics(&page).await?;
