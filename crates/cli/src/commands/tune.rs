@@ -73,7 +73,7 @@ pub(crate) struct Tune {
     #[arg(long, value_name = "FROM..TO", default_value = "2..16", value_parser = sizes)]
     sizes: RangeInclusive<u32>,
     /// How long each size is asked, after a second that does not count
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = time)]
     time: Duration,
     /// Print JSON, one object a line
     #[arg(long)]
@@ -356,6 +356,12 @@ fn sizes(text: &str) -> Result<RangeInclusive<u32>, String> {
     }
 }
 
+fn time(text: &str) -> Result<Duration, String> {
+    let time = humantime::parse_duration(text).ok();
+    time.filter(|time| (Duration::from_millis(100)..=Duration::from_secs(3600)).contains(time))
+        .ok_or_else(|| format!("found {text:?}, expected a time from 100ms to 1h, as in 5s"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -366,6 +372,14 @@ mod tests {
         assert_eq!(sizes("3..3").unwrap(), 3..=3);
         for wrong in ["", "2", "5..2", "0..4", "2..900", "a..b"] {
             assert!(sizes(wrong).unwrap_err().contains("as in 2..16"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_time_is_long_enough_to_measure_anything() {
+        assert_eq!(time("1s").unwrap(), Duration::from_secs(1));
+        for wrong in ["", "5", "0s", "2h", "soon"] {
+            assert!(time(wrong).unwrap_err().contains("as in 5s"), "{wrong}");
         }
     }
 
