@@ -5,12 +5,9 @@
     reason = "a file that is missing is a failed test"
 )]
 
-use std::path::PathBuf;
+mod pages;
 
-fn read(path: &str) -> String {
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
-    std::fs::read_to_string(root.join(path)).unwrap()
-}
+use pages::{declared_in, holds, path, read};
 
 #[test]
 fn the_plan_in_the_readme_is_the_one_that_plan_prints() {
@@ -118,28 +115,12 @@ fn hazards() -> String {
 
 #[test]
 fn the_table_of_hazards_is_what_doctor_knows() {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs/doctor.md");
-    let page = read("docs/doctor.md");
-    let (before, rest) = page.split_once("<!-- hazards -->\n").unwrap();
-    let (table, after) = rest.split_once("<!-- /hazards -->").unwrap();
-    let hazards = hazards();
-    if std::env::var("SNAPSHOTS").is_ok_and(|mode| mode == "overwrite") && table != hazards {
-        let page = format!("{before}<!-- hazards -->\n{hazards}<!-- /hazards -->{after}");
-        std::fs::write(path, page).unwrap();
-    } else {
-        assert_eq!(table, hazards, "SNAPSHOTS=overwrite writes it anew");
-    }
+    holds("docs/doctor.md", "hazards", &hazards());
 }
 
 #[test]
 fn the_doctors_settings_in_its_page_are_valid() {
-    use poolwright_topology::declare::declare;
-
-    let page = read("docs/doctor.md");
-    let settings = page.split("```toml\n").nth(1).unwrap();
-    let settings = settings.split("```").next().unwrap();
-    let app = "[apps.web]\ncommand = [\"x\"]\n[apps.web.pools.orm]\nmax = 1\n";
-    let topology = declare(&format!("{app}{settings}"), &|_| None).unwrap();
+    let topology = declared_in("docs/doctor.md");
     assert_eq!(topology.doctor.allow.len(), 2);
 }
 
@@ -150,13 +131,9 @@ fn quoted(text: &str) -> impl Iterator<Item = &str> {
 
 #[test]
 fn every_test_that_the_guarantees_name_is_there() {
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
     let guarantees = read("docs/guarantees.md");
     let mut sources = String::new();
-    let mut folders = vec![
-        root.join("tests/acceptance/tests"),
-        root.join("crates/cli/tests"),
-    ];
+    let mut folders = vec![path("tests/acceptance/tests"), path("crates/cli/tests")];
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
@@ -175,7 +152,7 @@ fn every_test_that_the_guarantees_name_is_there() {
     for name in named {
         assert!(sources.contains(&format!("fn {name}(")), "no test {name}");
     }
-    for path in quoted(&guarantees).filter(|path| path.starts_with("crates/")) {
-        assert!(root.join(path).exists(), "no {path}");
+    for named in quoted(&guarantees).filter(|named| named.starts_with("crates/")) {
+        assert!(path(named).exists(), "no {named}");
     }
 }

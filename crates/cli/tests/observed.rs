@@ -5,7 +5,9 @@
     reason = "a file that is missing is a failed test"
 )]
 
-use poolwright_topology::declare::declare;
+mod pages;
+
+use pages::{declared_in, holds, read};
 use poolwright_topology::picture::METRICS;
 use promql_parser::parser::{self, AggregateExpr, Expr, LabelModifier, VectorSelector};
 use promql_parser::util::{ExprVisitor, walk_expr};
@@ -13,17 +15,6 @@ use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::path::PathBuf;
-
-fn path(of: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("../..")
-        .join(of)
-}
-
-fn read(of: &str) -> String {
-    std::fs::read_to_string(path(of)).unwrap()
-}
 
 /// What is wrong with a PromQL expression: it does not parse, or it names what is not written.
 fn wrong(expression: &str) -> Vec<String> {
@@ -239,25 +230,12 @@ fn table() -> String {
 
 #[test]
 fn the_table_of_metrics_is_what_is_written() {
-    let page = read("docs/observe.md");
-    let (before, rest) = page.split_once("<!-- metrics -->\n").unwrap();
-    let (found, after) = rest.split_once("<!-- /metrics -->").unwrap();
-    let table = table();
-    if std::env::var("SNAPSHOTS").is_ok_and(|mode| mode == "overwrite") && found != table {
-        let page = format!("{before}<!-- metrics -->\n{table}<!-- /metrics -->{after}");
-        std::fs::write(path("docs/observe.md"), page).unwrap();
-    } else {
-        assert_eq!(found, table, "SNAPSHOTS=overwrite writes it anew");
-    }
+    holds("docs/observe.md", "metrics", &table());
 }
 
 #[test]
 fn the_settings_in_the_page_about_them_are_valid() {
-    let page = read("docs/observe.md");
-    let settings = page.split("```toml\n").nth(1).unwrap();
-    let settings = settings.split("```").next().unwrap();
-    let app = "[apps.web]\ncommand = [\"x\"]\n[apps.web.pools.orm]\nmax = 1\n";
-    let topology = declare(&format!("{app}{settings}"), &|_| None).unwrap();
+    let topology = declared_in("docs/observe.md");
     let observe = topology.observe.unwrap();
     assert_eq!(observe.hosts, ["fleet.example.org"]);
     assert_eq!(observe.token_variable.as_deref(), Some("POOLWRIGHT_TOKEN"));

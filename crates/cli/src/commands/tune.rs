@@ -16,12 +16,13 @@ use crate::environment::Environment;
 use crate::exit_codes::Exit;
 use crate::failure::Failure;
 use crate::manifest::Declared;
+use crate::servers::Control;
 use crate::style::{self, paint};
-use crate::{commands, manifest, servers};
+use crate::{commands, manifest};
 use clap::Args;
 use poolwright_topology::budget;
 use poolwright_topology::declare::{MIN_EXECUTOR_POOL, Pool, Topology};
-use poolwright_topology::tag::Name;
+use poolwright_topology::tag::{COMMAND, Name};
 use poolwright_topology::units::Connections;
 use serde::Serialize;
 use std::ops::RangeInclusive;
@@ -169,13 +170,20 @@ impl Tune {
                 wanted.fewest
             )));
         }
+        let known = declared
+            .topology
+            .pools()
+            .all(|(_, pool)| pool.url.is_some());
+        let mut servers = match known {
+            true => Some(Control::connect(&declared.topology, |_| Ok(COMMAND.into())).await?),
+            false => None,
+        };
         let mut sizes = Vec::new();
         for size in self.sizes.clone() {
             let topology = sized(&declared.topology, wanted, size);
-            let known = topology.pools().all(|(_, pool)| pool.url.is_some());
-            let plan = match known {
-                true => servers::live_plan(&topology).await?,
-                false => budget::plan(&topology, &|_| {
+            let plan = match &mut servers {
+                Some(servers) => servers.plan(&topology).await?,
+                None => budget::plan(&topology, &|_| {
                     Some(budget::ServerLimits::assumed(Connections(100)))
                 })
                 .map_err(Failure::source("summing up the plan"))?,
