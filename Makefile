@@ -70,12 +70,12 @@ fuzz: ## Throw arbitrary manifests, ecosystem files and environments at what rea
 	scripts/fuzz $(or $(MINUTES),1)
 
 .PHONY: bench
-bench: setup $(PAGE) ## Measure both stacks side by side and write docs/benchmarks.md
+bench: setup $(PAGE) ## Measure both stacks side by side and write docs/benchmarks.md (PARTS='limits tenants' for some of it)
 	cargo build --release --workspace --bins
-	target/release/bench
+	target/release/bench $(PARTS)
 
 .PHONY: setup
-setup: setup-postgres setup-browser setup-tools $(NODE_MODULES) $(POSTGRES_VERSIONS) ## Install what is missing
+setup: setup-postgres setup-browser setup-clock setup-tools $(NODE_MODULES) $(POSTGRES_VERSIONS) ## Install what is missing
 
 .PHONY: setup-postgres
 setup-postgres:
@@ -84,6 +84,10 @@ setup-postgres:
 .PHONY: setup-browser
 setup-browser:
 	@scripts/setup browser
+
+.PHONY: setup-clock
+setup-clock:
+	@scripts/setup clock
 
 .PHONY: setup-tools
 setup-tools:
