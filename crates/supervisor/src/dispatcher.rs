@@ -3,6 +3,7 @@
 use crate::attendant::{Ears, Told, Worker};
 use crate::backends::{Answered, Backends, Inquiries, NotAdmitted};
 use crate::budget::{Budget, Said};
+use crate::clock::Clock;
 use crate::control::{
     self, Answers, AppStatus, Asked, ControlSocket, FleetStatus, Inquirer, Request, Response, Step,
     Views,
@@ -30,7 +31,6 @@ use std::time::{Duration, SystemTime};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// How many messages of workers wait for the dispatcher before the workers do.
@@ -53,6 +53,7 @@ pub struct Supervisor {
     ask: mpsc::Sender<Asked>,
     asked: mpsc::Receiver<Asked>,
     views: Views,
+    clock: Option<watch::Receiver<Moment>>,
 }
 
 impl Supervisor {
@@ -84,8 +85,17 @@ impl Supervisor {
             ask,
             asked,
             // Nobody makes any until [`Supervisor::showing`].
-            views: watch::channel(None).1,
+            views: Views::none(),
+            clock: None,
         })
+    }
+
+    /// Has the time from here instead of from the machine, as time since an epoch, never less than before: nothing falls due but when
+    /// whoever gives it says so. For comparing it with its model.
+    #[must_use]
+    pub fn at(mut self, time: watch::Receiver<Moment>) -> Self {
+        self.clock = Some(time);
+        self
     }
 
     /// From now on these views are shown to whoever watches over the control socket.
@@ -136,8 +146,10 @@ impl Supervisor {
             ask,
             mut asked,
             views,
+            clock,
         } = self;
-        let mut dispatcher = Dispatcher::new(spec, held, spawner, ears, backends);
+        let clock = clock.map_or_else(Clock::machine, Clock::Given);
+        let mut dispatcher = Dispatcher::new(spec, held, spawner, ears, backends, clock);
         let mut conversations = JoinSet::new();
         let farewell = CancellationToken::new();
 
@@ -147,7 +159,7 @@ impl Supervisor {
             if let Some(outcome) = dispatcher.outcome.take() {
                 break outcome;
             }
-            let deadline = dispatcher.deadline();
+            let due = dispatcher.fleet.poll_timeout();
             tokio::select! {
                 // Room for the caller's events first, then the world's in any order.
                 permit = events.reserve(), if !dispatcher.outbox.is_empty() => {
@@ -163,7 +175,7 @@ impl Supervisor {
                     conversations.spawn(control::serve(stream, ask, views, farewell.clone()));
                 }
                 Some(_) = conversations.join_next() => {}
-                () = sleep_until(deadline) => {
+                () = dispatcher.clock.reaches(due) => {
                     dispatcher.decide(handover::Event::Timeout).await;
                 }
             }
@@ -189,7 +201,7 @@ struct Dispatcher {
     held: BTreeMap<Name, Held>,
     spawner: Spawner,
     ears: Ears,
-    epoch: Instant,
+    clock: Clock,
     since: SystemTime,
     fleet: Fleet,
     roster: Roster,
@@ -224,6 +236,7 @@ impl Dispatcher {
         spawner: Spawner,
         ears: Ears,
         backends: Arc<dyn Backends>,
+        clock: Clock,
     ) -> Self {
         let policy = Policy {
             seed: RandomState::new().build_hasher().finish(),
@@ -238,7 +251,7 @@ impl Dispatcher {
             held,
             spawner,
             ears,
-            epoch: Instant::now(),
+            clock,
             since: SystemTime::now(),
             fleet,
             roster,
@@ -267,15 +280,6 @@ impl Dispatcher {
         }
     }
 
-    fn now(&self) -> Moment {
-        self.epoch.elapsed()
-    }
-
-    fn deadline(&self) -> Option<Instant> {
-        let due = self.fleet.poll_timeout()?;
-        self.epoch.checked_add(due)
-    }
-
     /// Gives the caller the oldest event, or gives up on a caller that is gone.
     fn post(&mut self, permit: Option<mpsc::Permit<'_, Event>>) {
         match permit {
@@ -300,7 +304,7 @@ impl Dispatcher {
         let mut refused = None;
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
-            for action in self.fleet.handle(event, self.now()) {
+            for action in self.fleet.handle(event, self.clock.now()) {
                 if let Action::Refused(refusal) = action {
                     refused = Some(refusal);
                 } else {
@@ -758,12 +762,5 @@ fn readiness_can_be_seen(app: &AppSpec) -> Result<(), Error> {
             ready,
         }),
         None => Ok(()),
-    }
-}
-
-async fn sleep_until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline).await,
-        None => std::future::pending().await,
     }
 }

@@ -44,6 +44,9 @@ pub(crate) fn apply(
     for name in FOREIGN {
         command.env_remove(name);
     }
+    for name in &app.withheld {
+        command.env_remove(name);
+    }
     if let (Readiness::Listening, Some(address)) = (app.ready, app.listen) {
         command.env("HOST", address.ip().to_string());
         command.env("PORT", address.port().to_string());
@@ -99,6 +102,7 @@ mod tests {
                 .iter()
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
                 .collect(),
+            withheld: Vec::new(),
             slot_env: SlotVariables::default(),
             instances: 3,
             listen: Some(([127, 0, 0, 1], 3000).into()),
@@ -174,6 +178,17 @@ mod tests {
         for name in ["NOTIFY_SOCKET", "LISTEN_PID", "WATCHDOG_USEC"] {
             assert_eq!(variable(&app, name), Some(None), "{name}");
         }
+    }
+
+    #[test]
+    fn what_is_withheld_reaches_the_worker_only_where_the_app_declares_it_itself() {
+        let withheld = |env: &[(&str, &str)]| AppSpec {
+            withheld: vec!["TOKEN".into()],
+            ..app(Readiness::Channel, env)
+        };
+        assert_eq!(variable(&withheld(&[]), "TOKEN"), Some(None));
+        let own = withheld(&[("TOKEN", "its own")]);
+        assert_eq!(variable(&own, "TOKEN"), Some(Some("its own".into())));
     }
 
     #[test]

@@ -20,6 +20,7 @@
 //! | [`usage`] | what processes cost |
 //! | [`backends`] | what is asked of Postgres, through the caller |
 //! | `dispatcher` | the loop |
+//! | `clock` | what falls due |
 //! | `roster` | what is known of each slot |
 //! | `requests` | who waits for the end of what |
 //! | `signals` | SIGTERM, SIGINT and SIGHUP |
@@ -50,6 +51,7 @@
 mod attendant;
 pub mod backends;
 mod budget;
+mod clock;
 pub mod control;
 mod descriptors;
 mod dispatcher;

@@ -1,5 +1,6 @@
-//! The signals that stop a fleet.
+//! The signals that stop a fleet, and one that must not.
 
+use rustix::process::Signal;
 use std::io;
 use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
 
@@ -9,6 +10,9 @@ pub(crate) struct Signals {
     terminate: SignalStream,
     interrupt: SignalStream,
     hangup: SignalStream,
+    /// A file has reached its largest size (`ulimit -f`). Left alone it would end the supervisor, for a line of a log; taken, the
+    /// write fails, as on a full disk. Workers have it as it was: what is taken is not inherited.
+    _file_size: SignalStream,
 }
 
 impl Signals {
@@ -18,6 +22,7 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
+            _file_size: signal(SignalKind::from_raw(Signal::XFSZ.as_raw()))?,
         })
     }
 

@@ -36,6 +36,8 @@ pub struct AppSpec {
     pub cwd: PathBuf,
     /// Set for every worker, over the supervisor's own environment and under what a slot gets.
     pub env: Vec<(String, String)>,
+    /// Variables of the supervisor's own environment that are none of the workers' business: its page's token.
+    pub withheld: Vec<String>,
     /// Set over `env`, different for each slot.
     pub slot_env: SlotVariables,
     /// How many workers.

@@ -130,6 +130,7 @@ fn spec(state_dir: OsString, script: OsString) -> Option<FleetSpec> {
         command: vec!["sh".into(), "-c".into(), script.into_string().ok()?],
         cwd: state_dir.clone().into(),
         env: Vec::new(),
+        withheld: Vec::new(),
         slot_env: SlotVariables::default(),
         instances: 2,
         listen: Some(([127, 0, 0, 1], 0).into()),

@@ -16,6 +16,7 @@
 //! | [`handover`] | events of slots | the next actions of the supervisor |
 //! | [`channel`] | messages between supervisor and worker | JSON lines, and back |
 //! | [`status`] | | what the supervisor knows of its fleet, as data |
+//! | [`knee`] | sizes and what they reach | the smallest that is enough |
 //! | [`picture`] | status and census | one view of the fleet from both sides, and where they disagree |
 
 pub mod budget;
@@ -25,6 +26,7 @@ pub mod declare;
 pub mod finding;
 pub mod handover;
 pub mod hazard;
+pub mod knee;
 pub mod picture;
 pub mod prepare;
 pub mod status;

@@ -8,12 +8,14 @@ mod client;
 mod protocol;
 mod server;
 mod socket;
+mod views;
 
 pub use client::{Client, ClientError};
 pub use poolwright_topology::status::{AppStatus, FleetStatus, SlotStatus, Step};
 pub use protocol::{End, Progress, Request, Response, SlotFailure, VERSION};
-pub use server::{Inquirer, Views};
+pub use server::Inquirer;
 pub use socket::socket_path;
+pub use views::{Showing, Views, Watcher};
 
 pub(crate) use server::{Answers, Asked, serve};
 pub(crate) use socket::ControlSocket;

@@ -1,17 +1,16 @@
 //! The supervisor's end: one task per connection, which decides nothing.
 
+use super::Views;
 use super::protocol::{self, MAX_LINE, Request, Response, SlotFailure};
 use crate::lines::BoundedLines;
-use poolwright_topology::picture::View;
 use poolwright_topology::status::FleetStatus;
 use poolwright_topology::tag::{Name, SlotId};
 use rustix::process::geteuid;
 use std::io;
-use std::sync::Arc;
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::net::unix::OwnedWriteHalf;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 /// A request on its way to the dispatcher. It is answered until `answers` is dropped.
@@ -86,9 +85,6 @@ impl Inquirer {
     }
 }
 
-/// What is seen of the fleet: nothing at first, then a new view about once a second.
-pub type Views = watch::Receiver<Option<Arc<View>>>;
-
 /// Serves one connection, until it is closed or, between two requests, `end` is cancelled.
 pub(crate) async fn serve(
     stream: UnixStream,
@@ -146,28 +142,27 @@ async fn say(write: &mut OwnedWriteHalf, answer: Response) -> io::Result<()> {
 /// Every picture there is, until the connection is closed or nobody makes any more. One that takes them slowly misses
 /// some, and holds nobody up.
 async fn watch(mut views: Views, write: &mut OwnedWriteHalf, end: CancellationToken) {
-    views.mark_changed();
+    let _watcher = views.watcher();
+    views.rewind();
     loop {
-        tokio::select! {
-            changed = views.changed() => if changed.is_err() {
-                let reason = "nobody looks at this fleet".to_owned();
-                say(write, Response::Refused { reason }).await.ok();
-                return;
-            },
+        let view = tokio::select! {
+            view = views.next() => view,
             () = end.cancelled() => return,
-        }
-        let view = views.borrow_and_update().clone();
-        if let Some(view) = view {
-            let picture = view.picture.clone();
-            if say(write, Response::Picture { picture }).await.is_err() {
-                return;
-            }
+        };
+        let Some(view) = view else {
+            let reason = "nobody looks at this fleet".to_owned();
+            say(write, Response::Refused { reason }).await.ok();
+            return;
+        };
+        let picture = view.picture.clone();
+        if say(write, Response::Picture { picture }).await.is_err() {
+            return;
         }
     }
 }
 
 fn sessions(views: &Views, slot: &SlotId) -> Response {
-    let view = views.borrow().clone();
+    let view = views.newest();
     let sessions = view.and_then(|view| view.sessions.get(slot).cloned());
     Response::Sessions {
         sessions: sessions.unwrap_or_default(),
@@ -175,7 +170,7 @@ fn sessions(views: &Views, slot: &SlotId) -> Response {
 }
 
 fn findings(views: &Views) -> Response {
-    let view = views.borrow().clone();
+    let view = views.newest();
     let findings = view.map(|view| view.picture.findings.clone());
     Response::Findings {
         findings: findings.unwrap_or_default(),
@@ -198,8 +193,9 @@ fn stranger(stream: &UnixStream) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::Showing;
     use poolwright_topology::finding::{Finding, Kind, Severity};
-    use poolwright_topology::picture::{Budget, Picture, Reach};
+    use poolwright_topology::picture::{Budget, Picture, Reach, View};
     use poolwright_topology::units::Connections;
     use std::collections::BTreeMap;
     use tokio::io::{AsyncBufReadExt, BufReader};
@@ -215,7 +211,7 @@ mod tests {
         }
     }
 
-    fn view(findings: Vec<Finding>) -> Option<Arc<View>> {
+    fn view(findings: Vec<Finding>) -> Option<View> {
         let picture = Picture {
             at_unix_ms: 1,
             pid: 1,
@@ -232,13 +228,14 @@ mod tests {
             findings,
         };
         let sessions = BTreeMap::new();
-        Some(Arc::new(View { picture, sessions }))
+        Some(View { picture, sessions })
     }
 
     #[tokio::test]
     async fn findings_are_those_of_the_last_view_and_none_before_there_was_one() {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        let (show, views) = watch::channel(None);
+        let showing = Showing::default();
+        let views = showing.views();
         let (dispatcher, _asked) = mpsc::channel(1);
         tokio::spawn(serve(theirs, dispatcher, views, CancellationToken::new()));
         let (read, mut write) = ours.into_split();
@@ -248,7 +245,9 @@ mod tests {
             (view(vec![parked()]), vec![parked()]),
             (view(Vec::new()), Vec::new()),
         ] {
-            show.send_replace(seen);
+            if let Some(seen) = seen {
+                showing.show(seen);
+            }
             let request = protocol::write(Request::Findings);
             write.write_all(request.as_bytes()).await.unwrap();
             let line = lines.next_line().await.unwrap().unwrap();

@@ -58,6 +58,7 @@ pub(crate) fn spec(state_dir: &Path, instances: u32, script: &str) -> FleetSpec 
         command: vec!["sh".into(), "-c".into(), script.into()],
         cwd: state_dir.to_owned(),
         env: Vec::new(),
+        withheld: Vec::new(),
         slot_env: SlotVariables::default(),
         instances,
         listen: Some(([127, 0, 0, 1], 0).into()),
