@@ -5,7 +5,7 @@
 //! instance would be a second executor; so the instance lives here, in a static, and is made once.
 
 use crate::identity::Identity;
-use crate::pools::refusal;
+use crate::pools::{WHEN_CLIENTS_GO, refusal};
 use crate::settings::DatabaseUrl;
 use dbos::sysdb::types::{WorkflowFilter, WorkflowStatus};
 use dbos::sysdb::{SystemDatabase, postgres};
@@ -114,8 +114,19 @@ impl ExecutorSettings {
             // With `true` every worker would migrate at once, over a connection beyond the pool.
             migrate: false,
             use_listen_notify: true,
-            ..Config::new(&self.app_name, self.url.named(self.identity.dbos_name()))
+            ..Config::new(&self.app_name, self.watched())
         }
+    }
+}
+
+impl ExecutorSettings {
+    /// The URL of the SDK's pool. What else there is to say about its sessions can only be said there.
+    fn watched(&self) -> String {
+        let mut url = self.url.named(self.identity.dbos_name());
+        for (setting, value) in WHEN_CLIENTS_GO {
+            url.push_str(&format!("&options[{setting}]={value}"));
+        }
+        url
     }
 }
 

@@ -26,6 +26,9 @@ use std::time::Duration;
 /// that pool is starved the last look is worth more than another caller who waits.
 const LOOK_TIMEOUT: Duration = Duration::from_millis(500);
 
+/// How long Postgres may take of it. Less: a connection that does not answer by then is closed instead of looked over again.
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(400);
+
 /// How often to look whether the DBOS pool is full.
 const FULL_POLL: Duration = Duration::from_millis(5);
 
@@ -34,6 +37,12 @@ const DBOS_SESSIONS: &str = "\
         SELECT FROM pg_locks l WHERE l.pid = a.pid AND l.locktype = 'virtualxid' \
         AND l.mode = 'ExclusiveLock' AND l.granted))::int4 \
     FROM pg_stat_activity a WHERE a.application_name = $1 AND a.leader_pid IS NULL";
+
+/// What this worker has been waiting for so long and Postgres still works at. Of another role's sessions Postgres tells nothing.
+const LONG_STATEMENTS: &str = "\
+    SELECT count(*)::int4 FROM pg_stat_activity a \
+    WHERE a.application_name IN (current_setting('application_name'), $1) AND a.leader_pid IS NULL AND a.state = 'active' \
+    AND a.pid <> pg_backend_pid() AND clock_timestamp() - a.query_start > make_interval(secs => $2)";
 
 /// Reads both pools.
 #[derive(Debug, Clone)]
@@ -147,6 +156,23 @@ impl Gauges {
         tokio::time::timeout(limit, full).await.is_ok()
     }
 
+    /// Whether both pools are on one server.
+    pub(crate) const fn same_server(&self) -> bool {
+        self.same_server
+    }
+
+    /// How many statements of both pools have run for longer than that and go on. Cancel safe.
+    pub(crate) async fn long_statements(&self, than: Duration) -> Result<usize, sqlx::Error> {
+        let mut loan = self.orm.lend().await?;
+        let (connection, answers) = loan.parts()?;
+        let asked = sqlx::query_scalar(LONG_STATEMENTS)
+            .bind(&*self.dbos_name)
+            .bind(than.as_secs_f64())
+            .fetch_one(connection);
+        let running: i32 = answers.within(ANSWER_TIMEOUT, asked).await?;
+        Ok(usize::try_from(running).unwrap_or(0))
+    }
+
     fn dbos_max(&self) -> u32 {
         let last = self.last_dbos.lock();
         last.unwrap_or_else(PoisonError::into_inner).max
@@ -157,10 +183,13 @@ impl Gauges {
             .last_dbos
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let (open, within): (i32, i32) = sqlx::query_as(DBOS_SESSIONS)
+        let mut loan = self.orm.lend().await?;
+        let (connection, answers) = loan.parts()?;
+        let asked = sqlx::query_as(DBOS_SESSIONS)
             .bind(&*self.dbos_name)
-            .fetch_one(self.orm.connections())
-            .await?;
+            .fetch_one(connection);
+        let (open, within): (i32, i32) = answers.within(ANSWER_TIMEOUT, asked).await?;
+        drop(loan);
         if !self.same_server {
             return Ok(last);
         }

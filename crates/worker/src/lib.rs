@@ -27,6 +27,8 @@
 //! | [`health`] | the routes every worker answers |
 //! | [`telemetry`] | JSON lines on standard output |
 //! | [`otel`] | traces and metrics to a collector, where the environment names one |
+//! | `upkeep` | what a worker does beside its work: gauges, metrics, full pools |
+//! | `unanswered` | which connections wait for an answer, as the kernel saw it |
 //! | [`worker`] | the chain above |
 
 pub mod channel;
@@ -45,6 +47,8 @@ pub mod pools;
 pub mod settings;
 pub mod telemetry;
 pub mod tenant;
+mod unanswered;
+mod upkeep;
 pub mod worker;
 
 pub use executor::ensure_dbos_launched;

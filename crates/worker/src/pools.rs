@@ -5,14 +5,16 @@
 //! refusal, to the start of the process.
 
 mod limit;
+pub(crate) mod loan;
+
+pub(crate) use loan::Loan;
 
 use crate::lending;
 use crate::settings::DatabaseUrl;
 use futures::future::{join_all, try_join_all};
 use sea_orm::{DatabaseConnection, SqlxPostgresConnector};
-use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
-use sqlx::{ConnectOptions, Connection, Postgres};
+use sqlx::{ConnectOptions, Connection};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -28,6 +30,27 @@ const TRUSTED_FOR: Duration = Duration::from_secs(30);
 
 /// How long the test of an idle connection may take before the connection counts as lost.
 const TEST_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long one connection may take to be let in or refused, where somebody wants to know why.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long a statement may take before Postgres ends it. Who asked has given up long before; and what is not answered in this
+/// time and [`TEST_TIMEOUT`] more never will be.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How Postgres finds out that a client has gone without a word: after 90 seconds, and not after the two hours of its system's own
+/// settings. Until then the client's session is one more than the fleet has. A transaction in which nobody asks anything ends sooner,
+/// when a statement would: whoever asks for the same again over another connection waits for its locks.
+pub(crate) const WHEN_CLIENTS_GO: [(&str, &str); 4] = [
+    ("tcp_keepalives_idle", "60"),
+    ("tcp_keepalives_interval", "10"),
+    ("tcp_keepalives_count", "3"),
+    ("idle_in_transaction_session_timeout", "30s"),
+];
+
+/// How long the beginning of a transaction may take before its connection counts as lost. It does nothing that takes time; a
+/// server that is too busy for it is still told from one that is gone.
+pub(crate) const BEGIN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The ORM's connections, and the one handle to them.
 #[derive(Debug, Clone)]
@@ -104,9 +127,14 @@ impl OrmPool {
                 Box::pin(async { Ok(()) })
             })
             .connect_lazy_with(options);
+        let pool = Self {
+            orm: SqlxPostgresConnector::from_sqlx_postgres_pool(pool.clone()),
+            pool,
+            opened,
+        };
         // All at once, and none given back before the last has come: so each is a connection of its
         // own, and the pool is full when this is done.
-        if let Err(source) = try_join_all((0..max).map(|_| pool.acquire())).await {
+        if let Err(source) = try_join_all((0..max).map(|_| pool.lend())).await {
             pool.close().await;
             let cause = match source {
                 sqlx::Error::PoolTimedOut => refusal(url, application_name, max).await,
@@ -123,14 +151,16 @@ impl OrmPool {
                 source,
             });
         }
-        Ok(Self {
-            orm: SqlxPostgresConnector::from_sqlx_postgres_pool(pool.clone()),
-            pool,
-            opened,
-        })
+        Ok(pool)
     }
 
-    /// SeaORM's handle to the pool; clones share the connections.
+    /// Lends a connection. Cancel safe.
+    pub(crate) async fn lend(&self) -> Result<Loan, sqlx::Error> {
+        Ok(Loan::new(self.pool.acquire().await?))
+    }
+
+    /// SeaORM's handle to the pool; clones share the connections. Without a tenant, and with none of the limits of
+    /// [`crate::Tenants`]' transactions.
     #[must_use]
     pub const fn orm(&self) -> &DatabaseConnection {
         &self.orm
@@ -166,21 +196,15 @@ impl OrmPool {
     pub async fn refill(&self) -> Result<(), String> {
         let mut idle = Vec::new();
         while let Some(connection) = self.pool.try_acquire() {
-            idle.push(connection);
+            idle.push(Loan::new(connection));
         }
-        let tested = idle.into_iter().map(|mut connection| async move {
-            if answers(&mut connection).await {
-                return Some(connection);
-            }
-            // Also one whose farewell does not get through is not counted any more after this.
-            tokio::time::timeout(TEST_TIMEOUT, connection.close())
-                .await
-                .ok();
-            None
+        let tested = idle.into_iter().map(async |mut connection| {
+            let answers = connection.test().await;
+            answers.then_some(connection)
         });
         let held = join_all(tested).await;
         let missing = self.max().saturating_sub(self.pool.size());
-        let opened = join_all((0..missing).map(|_| self.pool.acquire())).await;
+        let opened = join_all((0..missing).map(|_| self.lend())).await;
         match opened.iter().find_map(|opened| opened.as_ref().err()) {
             Some(error) => {
                 let asked = held.into_iter().flatten().next();
@@ -192,16 +216,12 @@ impl OrmPool {
 
     /// Why the pool could not be filled, by one attempt without it: see [`refusal`]. `asked` is a connection of the pool
     /// over which Postgres says who is in the way.
-    async fn not_filled(
-        &self,
-        error: &sqlx::Error,
-        asked: Option<PoolConnection<Postgres>>,
-    ) -> String {
+    async fn not_filled(&self, error: &sqlx::Error, asked: Option<Loan>) -> String {
         let options = self.pool.connect_options();
         let attempt = PgConnection::connect_with(&options);
-        match tokio::time::timeout(TEST_TIMEOUT, attempt).await {
+        match tokio::time::timeout(CONNECT_TIMEOUT, attempt).await {
             Ok(Err(refused)) => match asked {
-                Some(mut asked) => explain(&refused, Some(&mut *asked)).await,
+                Some(mut asked) => explain(&refused, asked.connection()).await,
                 None => explain(&refused, None).await,
             },
             Ok(Ok(late)) => {
@@ -228,7 +248,8 @@ pub async fn refusal(url: &DatabaseUrl, application_name: &str, max: u32) -> Opt
     let mut opened = Vec::new();
     let mut refused = None;
     for _ in 0..max {
-        match tokio::time::timeout(TEST_TIMEOUT, PgConnection::connect_with(&options)).await {
+        let attempt = PgConnection::connect_with(&options);
+        match tokio::time::timeout(CONNECT_TIMEOUT, attempt).await {
             Ok(Ok(connection)) => opened.push(connection),
             Ok(Err(error)) => refused = Some(explain(&error, opened.last_mut()).await),
             Err(_) => refused = Some("no answer from the server".to_owned()),
@@ -243,7 +264,11 @@ pub async fn refusal(url: &DatabaseUrl, application_name: &str, max: u32) -> Opt
 
 fn options(url: &DatabaseUrl, application_name: &str) -> Result<PgConnectOptions, sqlx::Error> {
     let options: PgConnectOptions = url.named(application_name).parse()?;
-    Ok(options.disable_statement_logging())
+    let statement_timeout = STATEMENT_TIMEOUT.as_millis().to_string();
+    Ok(options
+        .disable_statement_logging()
+        .options([("statement_timeout", statement_timeout.as_str())])
+        .options(WHEN_CLIENTS_GO))
 }
 
 async fn answers(connection: &mut PgConnection) -> bool {

@@ -8,6 +8,8 @@ use crate::identity::Identity;
 use axum::http::Uri;
 pub use poolwright_topology::declare::DatabaseUrl;
 use poolwright_topology::declare::UrlError;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -74,6 +76,8 @@ pub struct Signals {
     pub limited: bool,
     /// How long the collector may take to answer (`OTEL_EXPORTER_OTLP_TIMEOUT`).
     pub timeout: Duration,
+    /// Whom to trust in place of the public authorities when the collector is reached by TLS (`OTEL_EXPORTER_OTLP_CERTIFICATE`).
+    pub trusted: Option<Vec<CertificateDer<'static>>>,
     /// What the service is called in place of its app's name (`OTEL_SERVICE_NAME`).
     pub service_name: Option<String>,
 }
@@ -263,6 +267,7 @@ impl<'a> Reader<'a> {
             "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL",
         ]
         .map(|variable| self.protocol(variable));
+        let trusted = self.certificates("OTEL_EXPORTER_OTLP_CERTIFICATE");
         let timeout = match self.given("OTEL_EXPORTER_OTLP_TIMEOUT") {
             Some(_) => self.milliseconds("OTEL_EXPORTER_OTLP_TIMEOUT", 0),
             None => Some(EXPORT_TIMEOUT),
@@ -276,6 +281,7 @@ impl<'a> Reader<'a> {
             metrics: (common || metrics?) && !disabled,
             limited: self.given("OTEL_TRACES_SAMPLER").is_none(),
             timeout: timeout?,
+            trusted: trusted?,
             service_name: self.given("OTEL_SERVICE_NAME"),
         })
     }
@@ -293,6 +299,23 @@ impl<'a> Reader<'a> {
         }
         let expected = "an http:// or https:// URL".into();
         self.refuse(variable, Some(without_password(&found)), expected)
+    }
+
+    /// The certificates of the file that is named, if one is.
+    fn certificates(
+        &mut self,
+        variable: &'static str,
+    ) -> Option<Option<Vec<CertificateDer<'static>>>> {
+        let Some(found) = self.given(variable) else {
+            return Some(None);
+        };
+        let file = CertificateDer::pem_file_iter(&found);
+        let certificates =
+            file.and_then(|certificates| certificates.collect::<Result<Vec<_>, _>>());
+        match certificates {
+            Ok(certificates) if !certificates.is_empty() => Some(Some(certificates)),
+            _ => self.refuse(variable, Some(found), "a file of PEM certificates".into()),
+        }
     }
 
     /// The one protocol that is spoken, or none in particular.
@@ -497,6 +520,16 @@ mod tests {
                 "an http:// or https:// URL",
             ),
             ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "http/protobuf"),
+            (
+                "OTEL_EXPORTER_OTLP_CERTIFICATE",
+                "/nowhere.pem",
+                "a file of PEM certificates",
+            ),
+            (
+                "OTEL_EXPORTER_OTLP_CERTIFICATE",
+                concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"),
+                "a file of PEM certificates",
+            ),
             ("PM2_INSTANCE_ID", "512", "from 0 to 511"),
             ("PORT", "65536", "from 0 to 65535"),
             ("HOST", "nowhere", "an IP address"),

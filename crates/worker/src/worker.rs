@@ -11,19 +11,17 @@ use crate::gauges::Gauges;
 use crate::health::Health;
 use crate::identity::{DBOS_POOL, ORM_POOL};
 use crate::lock::IdentityError;
-use crate::metrics::Metrics;
 use crate::otel::Export;
 use crate::pools::{OrmPool, PoolError};
 use crate::settings::{Mistakes, Reader, Settings, Surroundings};
 use crate::telemetry::{announce, chain};
 use crate::tenant::Tenants;
-use crate::{descriptor, drain, executor, health, listener, lock, otel, telemetry};
+use crate::{descriptor, drain, executor, health, listener, lock, otel, telemetry, upkeep};
 use axum::Router;
 use axum::http::HeaderValue;
 use dbos::DBOS;
 use poolwright_topology::channel::FromWorker;
 use serde_json::{Map, Value, json};
-use std::convert::Infallible;
 use std::io::Write;
 use std::net::TcpListener;
 use std::process::ExitCode;
@@ -39,17 +37,6 @@ const EXIT_FAILED: u8 = 1;
 /// The environment is wrong.
 const EXIT_ENVIRONMENT: u8 = 2;
 
-/// How often the gauges are sent to the supervisor.
-const GAUGES_EVERY: Duration = Duration::from_secs(1);
-
-/// How often the pool's metrics are printed.
-const METRICS_EVERY: Duration = Duration::from_secs(10);
-
-/// How often both pools are filled again. Far below the 10 minutes after which the SDK's pool closes an
-/// idle connection; and for so long it may be short of those that it closes every 30 minutes for
-/// their age.
-const FILL_EVERY: Duration = Duration::from_secs(5);
-
 /// How long the DBOS pool may take to be full. It is no reason not to serve: the pool opens what is
 /// missing when it is needed.
 const FULL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -57,6 +44,9 @@ const FULL_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the pools may take to close once everything else has ended; what is left then ends
 /// with the process.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long requests may take to end in a worker that has lost its executor. Those that need it never do.
+const LOST_DRAIN: Duration = Duration::from_secs(3);
 
 /// How long the last traces and metrics may take to reach the collector, within the drain; and at least, when a drain took all its time.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
@@ -101,6 +91,11 @@ pub enum WorkerError {
         #[source]
         source: std::io::Error,
     },
+    /// A connection of the DBOS pool is lost, and only the end of this process ends it.
+    #[error(
+        "a connection of the DBOS pool is lost: Postgres answers others, or knows nothing of it; only the end of this process ends it"
+    )]
+    Lost,
     /// It was told to stop before it served; no failure.
     #[error("told to stop before it served")]
     Stopped,
@@ -313,7 +308,7 @@ impl Opened {
     /// Opens transactions under row-level security.
     #[must_use]
     pub fn tenants(&self) -> Tenants {
-        Tenants::new(self.orm.orm().clone(), self.gauges.lending())
+        Tenants::new(self.orm.clone(), self.gauges.lending())
     }
 
     /// The SDK's handle, to register workflows on.
@@ -412,15 +407,22 @@ impl Running {
         let upkeep = async {
             channel.send(&FromWorker::Ready).await;
             tokio::join!(
-                report(channel, &gauges),
-                keep_full(&orm, launched),
-                print(&gauges, settings.print_metrics),
+                upkeep::report(channel, &gauges),
+                upkeep::keep_full(&orm),
+                upkeep::print(&gauges, settings.print_metrics),
             )
         };
+        let lost = upkeep::until_executor_is_lost(launched, &gauges);
         let lasting = async { tokio::join!(serving, told) };
+        tokio::pin!(lasting);
         let (deadline, ()) = tokio::select! {
-            ended = lasting => ended,
+            ended = &mut lasting => ended,
             (never, _, _) = upkeep => match never {},
+            () = lost => {
+                stop.cancel();
+                tokio::time::timeout(LOST_DRAIN, lasting).await.ok();
+                return Err(WorkerError::Lost);
+            }
         };
         let deadline = deadline.map_err(|source| failed("cannot serve", source))?;
 
@@ -454,55 +456,8 @@ impl Phase {
     }
 }
 
-/// Sends the gauges to the supervisor, for ever. Without one nobody asks, and no query is made.
-async fn report(channel: &Channel, gauges: &Gauges) -> Infallible {
-    if !channel.is_supervised() {
-        return std::future::pending().await;
-    }
-    let mut tick = tokio::time::interval(GAUGES_EVERY);
-    loop {
-        tick.tick().await;
-        let pools = gauges.read().await.by_name();
-        channel.send(&FromWorker::Gauges { pools }).await;
-    }
-}
-
-/// Opens what either pool has lost, for ever.
-async fn keep_full(orm: &OrmPool, executor: &Executor) -> Infallible {
-    // Half a beat beside the gauges: for the time of a test the pool's idle connections are lent out.
-    let mut tick =
-        tokio::time::interval_at(Instant::now() + FILL_EVERY + GAUGES_EVERY / 2, FILL_EVERY);
-    loop {
-        tick.tick().await;
-        if let Err(cause) = orm.refill().await {
-            tracing::warn!(%cause, "the ORM pool could not be filled again");
-        }
-        if let Err(error) = executor.fill().await {
-            tracing::warn!(%error, "the DBOS pool could not be filled again");
-        }
-    }
-}
-
-/// Prints the ORM pool's metrics, for ever, if they are wanted.
-async fn print(gauges: &Gauges, wanted: bool) -> Infallible {
-    if !wanted {
-        return std::future::pending().await;
-    }
-    let mut tick = tokio::time::interval(METRICS_EVERY);
-    loop {
-        tick.tick().await;
-        let reading = gauges.read().await;
-        let line = json!({
-            "prisma_pool_connections_open": reading.orm.open,
-            "prisma_pool_connections_busy": reading.orm.busy,
-            "prisma_pool_connections_idle": reading.orm.idle,
-            "metrics": Metrics::of(&reading, gauges.orm_opened_total()),
-        });
-        announce(Level::INFO, "prisma pool metrics", object(line));
-    }
-}
-
-fn object(value: Value) -> Map<String, Value> {
+/// The fields of a line in the log.
+pub(crate) fn object(value: Value) -> Map<String, Value> {
     match value {
         Value::Object(map) => map,
         other => Map::from_iter([("value".to_owned(), other)]),

@@ -44,6 +44,12 @@ async fn the_pool_is_full_from_the_start_and_full_again_after_a_loss() -> Result
     let server = TestServer::start().await?;
     let pool = OrmPool::open(&checked(&server.admin_url()?)?, NAME, 4).await?;
     assert_eq!(sessions(&server).await?, 4);
+    let told = "SELECT concat_ws(' ', current_setting('tcp_keepalives_idle'), current_setting('statement_timeout'),
+        current_setting('idle_in_transaction_session_timeout'))";
+    let told: String = sqlx::query_scalar(told)
+        .fetch_one(pool.connections())
+        .await?;
+    assert_eq!(told, "60 30s 30s");
 
     assert_eq!(lose(&server, 2).await?, 2);
     wait_until(
@@ -79,11 +85,11 @@ async fn a_tenant_stays_on_no_connection_after_commit_rollback_or_a_dropped_tran
     // One connection: whatever is left on it, the next borrower finds.
     let pool = OrmPool::open(&checked(&server.admin_url()?)?, NAME, 1).await?;
     let gauges = Gauges::new(pool.clone(), "web-0:dbos", 3, true);
-    let tenants = Tenants::new(pool.orm().clone(), gauges.lending());
+    let tenants = Tenants::new(pool.clone(), gauges.lending());
     let tenant = Uuid::new_v4();
 
     let committed = tenants.begin(Some(Tenant(tenant))).await?;
-    assert_eq!(setting(&*committed).await?, tenant.to_string());
+    assert_eq!(setting(&committed).await?, tenant.to_string());
     committed.commit().await?;
     assert_eq!(setting(pool.orm()).await?, "");
 
@@ -94,7 +100,7 @@ async fn a_tenant_stays_on_no_connection_after_commit_rollback_or_a_dropped_tran
     assert!(failed.execute_unprepared("SELECT 1/0").await.is_err());
     drop(failed);
     let nobody = tenants.begin(None).await?;
-    assert_eq!(setting(&*nobody).await?, "");
+    assert_eq!(setting(&nobody).await?, "");
     drop(nobody);
 
     pool.close().await;
@@ -106,7 +112,7 @@ async fn the_gauges_count_what_is_lent_out_and_who_waits() -> Result<()> {
     let server = TestServer::start().await?;
     let pool = OrmPool::open(&checked(&server.admin_url()?)?, NAME, 2).await?;
     let gauges = Gauges::new(pool.clone(), "web-0:dbos", 3, true);
-    let tenants = Tenants::new(pool.orm().clone(), gauges.lending());
+    let tenants = Tenants::new(pool.clone(), gauges.lending());
 
     let first = tenants.begin(None).await?;
     // A connection that is given back is tested before it counts as idle.

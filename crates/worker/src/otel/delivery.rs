@@ -16,6 +16,9 @@ use opentelemetry_sdk::metrics::Temporality;
 use opentelemetry_sdk::metrics::data::ResourceMetrics;
 use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
 use opentelemetry_sdk::trace::{SpanData, SpanExporter};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::CertificateDer;
+use rustls::{ClientConfig, RootCertStore};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -50,20 +53,41 @@ pub(super) struct Numbers {
 }
 
 impl Client {
-    /// A client whose requests are answered within `timeout` or given up. It trusts the certificates that the pools trust.
-    pub(super) fn new(timeout: Duration, runtime: Handle) -> Result<Self, rustls::Error> {
+    /// A client whose requests are answered within `timeout` or given up. It trusts the public authorities, or instead of them those
+    /// that are given.
+    pub(super) fn new(
+        timeout: Duration,
+        trusted: Option<&[CertificateDer<'static>]>,
+        runtime: Handle,
+    ) -> Result<Self, rustls::Error> {
         let tls = rustls::crypto::ring::default_provider();
-        let connector = HttpsConnectorBuilder::new()
-            .with_provider_and_webpki_roots(tls)?
-            .https_or_http()
-            .enable_http1()
-            .build();
+        let connector = HttpsConnectorBuilder::new();
+        let connector = match trusted {
+            None => connector.with_provider_and_webpki_roots(tls)?,
+            Some(trusted) => connector.with_tls_config(trusting(trusted, tls)?),
+        };
+        let connector = connector.https_or_http().enable_http1().build();
         Ok(Self {
             http: legacy::Client::builder(TokioExecutor::new()).build(connector),
             timeout,
             runtime,
         })
     }
+}
+
+fn trusting(
+    trusted: &[CertificateDer<'static>],
+    tls: CryptoProvider,
+) -> Result<ClientConfig, rustls::Error> {
+    let mut authorities = RootCertStore::empty();
+    for certificate in trusted {
+        authorities.add(certificate.clone())?;
+    }
+    let config = ClientConfig::builder_with_provider(Arc::new(tls));
+    let config = config.with_safe_default_protocol_versions()?;
+    Ok(config
+        .with_root_certificates(authorities)
+        .with_no_client_auth())
 }
 
 #[async_trait]

@@ -90,7 +90,7 @@ impl Export {
             return Ok(None);
         }
         let resource = resource(service, settings);
-        let client = Client::new(signals.timeout, runtime)?;
+        let client = Client::new(signals.timeout, signals.trusted.as_deref(), runtime)?;
         let complaint = Complaint::default();
         let traces = match signals.traces {
             true => Some(traces(&client, &complaint, &resource, &settings.orm_url)?),

@@ -1,7 +1,7 @@
 //! Which traces are recorded.
 //!
-//! Where the caller has decided, the caller decides. Where nobody has, a process begins at most [`PER_SECOND`] traces a second: a quiet
-//! service has all of them, and a loaded one is not slowed down by telling of every request. `OTEL_TRACES_SAMPLER` replaces that by whatever it names.
+//! Where the caller has decided, the caller decides. Where nobody has, a process begins at most [`TRACES`] in [`WINDOW`]: a quiet service has
+//! all of them, and a loaded one is not slowed down by telling of every request. `OTEL_TRACES_SAMPLER` replaces that by whatever it names.
 //!
 //! A trace that is not recorded is not made either: no span of it exists, and what is handed on, into workflows too, says that it was
 //! left out, so that nothing below it begins one of its own.
@@ -10,21 +10,22 @@ use opentelemetry::Context;
 use opentelemetry::trace::{SpanContext, TraceContextExt, TraceFlags, TraceState};
 use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-/// How many traces a process begins in a second. What five of them cost is well below a hundredth of a core, and more than anybody reads.
-const PER_SECOND: u64 = 5;
+/// How many traces a process begins, and in which time. One a second on average is more than anybody reads; they may come all at once.
+const TRACES: u64 = 10;
+const WINDOW: Duration = Duration::from_secs(10);
 
 /// How it is decided.
 #[derive(Debug)]
 pub(super) enum Sampling {
     /// By the SDK's sampler, which the environment names.
     Sdk,
-    /// By the number of traces that were begun in this second.
+    /// By the number of traces that were begun in this window.
     Limited(Limit),
 }
 
-/// How many were begun, and in which second since the start: the low and the high half.
+/// How many were begun, and in which window since the start: the low and the high half.
 #[derive(Debug)]
 pub(super) struct Limit {
     start: Instant,
@@ -49,7 +50,7 @@ impl Sampling {
         match (above.is_valid(), above.is_sampled()) {
             (true, true) => None,
             (true, false) => Some(parent.clone()),
-            (false, _) if limit.take(limit.start.elapsed().as_secs()) => None,
+            (false, _) if limit.take(limit.start.elapsed().as_secs() / WINDOW.as_secs()) => None,
             (false, _) => Some(nobodys()),
         }
     }
@@ -63,12 +64,12 @@ impl Limit {
         }
     }
 
-    /// Whether one more may begin in the second `now`.
+    /// Whether one more may begin in the window `now`.
     fn take(&self, now: u64) -> bool {
         let more = |state: u64| {
-            let (second, begun) = (state >> 32, state & u64::from(u32::MAX));
-            match second == now {
-                true if begun < PER_SECOND => Some(state + 1),
+            let (window, begun) = (state >> 32, state & u64::from(u32::MAX));
+            match window == now {
+                true if begun < TRACES => Some(state + 1),
                 true => None,
                 false => Some((now << 32) + 1),
             }
@@ -109,22 +110,18 @@ mod tests {
     }
 
     #[test]
-    fn a_second_has_room_for_so_many_traces_and_the_next_one_again() {
+    fn a_window_has_room_for_so_many_traces_and_the_next_one_again() {
         let limit = Limit::new();
-        for second in [0, 1, 7] {
-            let begun = (0..PER_SECOND + 5).filter(|_| limit.take(second)).count();
-            assert_eq!(
-                u64::try_from(begun).unwrap(),
-                PER_SECOND,
-                "in second {second}"
-            );
+        for window in [0, 1, 7] {
+            let begun = (0..TRACES + 5).filter(|_| limit.take(window)).count();
+            assert_eq!(u64::try_from(begun).unwrap(), TRACES, "in window {window}");
         }
     }
 
     #[test]
     fn what_the_caller_has_decided_stands_whatever_the_limit() {
         let sampling = Sampling::new(true);
-        for _ in 0..3 * PER_SECOND {
+        for _ in 0..3 * TRACES {
             assert!(
                 sampling
                     .left_out(&of_a_caller(TraceFlags::SAMPLED))
@@ -139,7 +136,7 @@ mod tests {
     #[test]
     fn what_is_left_out_says_so_to_everything_below() {
         let sampling = Sampling::new(true);
-        let left_out = (0..3 * PER_SECOND).find_map(|_| sampling.left_out(&Context::new()));
+        let left_out = (0..3 * TRACES).find_map(|_| sampling.left_out(&Context::new()));
         let above = left_out.unwrap().span().span_context().clone();
         assert!(above.is_valid() && !above.is_sampled());
     }
