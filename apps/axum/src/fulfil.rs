@@ -125,12 +125,12 @@ impl Floor {
             at: NotSet,
         };
         effect::Entity::insert(row)
-            .exec_without_returning(&*transaction)
+            .exec_without_returning(&transaction)
             .await?;
         order::Entity::update_many()
             .col_expr(order::Column::Status, Expr::value(status))
             .filter(order::Column::Id.eq(order))
-            .exec(&*transaction)
+            .exec(&transaction)
             .await?;
         transaction.commit().await
     }

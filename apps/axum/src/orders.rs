@@ -89,7 +89,7 @@ impl Desk {
         };
         let transaction = self.tenants.begin(Some(tenant)).await?;
         order::Entity::insert(row)
-            .exec_without_returning(&*transaction)
+            .exec_without_returning(&transaction)
             .await?;
         transaction.commit().await?;
 
@@ -117,7 +117,7 @@ impl Desk {
             .order_by_desc(order::Column::CreatedAt)
             .order_by_asc(order::Column::Id)
             .limit(PAGE)
-            .all(&*transaction)
+            .all(&transaction)
             .await?;
         transaction.end_read();
         Ok(orders)
@@ -130,14 +130,14 @@ impl Desk {
         id: Uuid,
     ) -> Result<Details, Failure> {
         let transaction = self.tenants.begin(tenant).await?;
-        let order = order::Entity::find_by_id(id).one(&*transaction).await?;
+        let order = order::Entity::find_by_id(id).one(&transaction).await?;
         let Some(order) = order else {
             return Err(Failure::NotFound(format!("no order {id}")));
         };
         let steps = effect::Entity::find()
             .filter(effect::Column::OrderId.eq(id))
             .order_by_asc(effect::Column::Id)
-            .all(&*transaction)
+            .all(&transaction)
             .await?;
         // Before DBOS is asked: a request never holds connections of both pools.
         transaction.end_read();

@@ -65,6 +65,8 @@ impl Store {
             .options([
                 ("statement_timeout", STATEMENT_TIMEOUT_MS),
                 ("lock_timeout", STATEMENT_TIMEOUT_MS),
+                // Where the network is lost in between, the locks of ids are not.
+                ("idle_in_transaction_session_timeout", STATEMENT_TIMEOUT_MS),
             ])
             .disable_statement_logging();
         let opened = Arc::new(AtomicBool::new(false));
