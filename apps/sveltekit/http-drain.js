@@ -68,7 +68,7 @@ export class DrainingServer {
 
 	/**
 	 * Stops accepting, lets every connection finish, and closes idle ones after a pause. At the deadline
-	 * (milliseconds of the epoch) what is left is cut.
+	 * (by `performance.now()`, which no step of the wall clock moves) what is left is cut.
 	 * @param {number} deadline
 	 */
 	async drain(deadline) {
@@ -77,7 +77,7 @@ export class DrainingServer {
 		NetServer.prototype.close.call(this.#server);
 		for (const response of this.#inFlight) response.shouldKeepAlive = false;
 
-		await this.#socketsClosed(Math.min(deadline, Date.now() + IDLE_PAUSE_MS));
+		await this.#socketsClosed(Math.min(deadline, performance.now() + IDLE_PAUSE_MS));
 		// A timer fires before its turn of the event loop has read what arrived: a request that has been waiting for this
 		// process, on a machine with more to do than it can, would be cut. Twice, since reading may take a turn by itself.
 		await immediate();
@@ -102,7 +102,7 @@ export class DrainingServer {
 				this.#onSocketClosed = undefined;
 				resolve();
 			};
-			const timer = setTimeout(done, Math.max(0, until - Date.now()));
+			const timer = setTimeout(done, Math.max(0, until - performance.now()));
 			this.#onSocketClosed = () => {
 				if (this.#sockets.size === 0) done();
 			};

@@ -78,11 +78,11 @@ async function drain(why) {
 	if (!server || !slot.worker) process.exit(0);
 	const { worker } = slot;
 	const { drainTimeoutMs } = worker.environment;
-	const deadline = Date.now() + drainTimeoutMs;
+	const deadline = performance.now() + drainTimeoutMs;
 	setTimeout(() => fail(new Error(`the drain was not over after ${drainTimeoutMs} ms`)), drainTimeoutMs + CLOSING_MS);
 	worker.draining(why);
 	await server.drain(deadline);
-	await worker.close(deadline - Date.now());
+	await worker.close(deadline - performance.now());
 	// Not by leaving the event loop empty: timers and the channel would keep it alive.
 	process.exit(0);
 }

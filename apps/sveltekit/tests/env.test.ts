@@ -71,6 +71,8 @@ describe('the environment', () => {
 		['PRINT_PRISMA_POOL_METRICS', 'yes'],
 		['OTEL_EXPORTER_OTLP_ENDPOINT', 'collector:4318'],
 		['OTEL_EXPORTER_OTLP_PROTOCOL', 'grpc'],
+		['OTEL_EXPORTER_OTLP_CERTIFICATE', '/nowhere.pem'],
+		['OTEL_EXPORTER_OTLP_CERTIFICATE', import.meta.filename],
 		['PM2_INSTANCE_ID', '512'],
 		['PORT', 'http'],
 		['DATABASE_URL', 'mysql://a:secret@h/d'],

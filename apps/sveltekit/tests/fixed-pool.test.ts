@@ -2,6 +2,7 @@ import pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { FixedPool } from '#server/db/fixed-pool.ts';
 import { eventually, freshDatabases, type Databases } from './databases.ts';
+import { networkTo } from './network.ts';
 
 let databases: Databases;
 beforeAll(async () => {
@@ -35,6 +36,9 @@ test('a filled pool holds exactly its maximum, under its own name', () =>
 		async (pool) => {
 			expect(await databases.census()).toEqual({ 'web-0:prisma': 4 });
 			expect(pool.gauge()).toEqual({ max: 4, open: 4, busy: 0, idle: 4, waiting: 0 });
+			const { rows } = await pool.query(`SELECT current_setting('tcp_keepalives_idle') AS idle, current_setting('statement_timeout') AS statement,
+				current_setting('idle_in_transaction_session_timeout') AS transaction`);
+			expect(rows).toEqual([{ idle: '60', statement: '30s', transaction: '30s' }]);
 		},
 		'?application_name=something-else'
 	));
@@ -62,6 +66,46 @@ test('lost connections are replaced until the pool is whole again', () =>
 			expect(pool.gauge()).toMatchObject({ open: 3, idle: 3 });
 			expect(await databases.census()).toEqual({ 'web-0:prisma': 3 });
 		});
+	}));
+
+test('connections that a network has forgotten are found, idle or at work, and replaced', async () => {
+	const network = await networkTo(databases.databaseUrl);
+	const pool = new FixedPool({
+		url: network.through(databases.databaseUrl),
+		max: 3,
+		applicationName: 'web-0:prisma',
+		connectionTimeoutMs: 2_000,
+		statementTimeoutMs: 1_000
+	});
+	await pool.fill();
+	const before = pool.totals().opened;
+	const client = await pool.connect();
+	client.on('error', () => {});
+	network.forget();
+	const lost = client.query('SELECT 1').catch((error: Error) => error.message);
+	pool.test();
+	await eventually(async () => expect(pool.totals()).toEqual({ opened: before + 2, closed: 2 }));
+	await expect(pool.query('SELECT 1 AS one')).resolves.toMatchObject({ rows: [{ one: 1 }] });
+	expect(await lost).toMatch(/Connection terminated/);
+	client.release(true);
+	await eventually(async () => expect(pool.totals()).toEqual({ opened: before + 3, closed: 3 }));
+	await network.close();
+	await pool.close();
+	await eventually(async () => expect(await databases.census()).toEqual({}));
+});
+
+test('a test of a connection at work waits for it and is nothing to its transaction', () =>
+	withPool(1, async (pool) => {
+		const client = await pool.connect();
+		await client.query('BEGIN');
+		pool.test();
+		await client.query('SET TRANSACTION ISOLATION LEVEL SERIALIZABLE');
+		const slow = client.query('SELECT pg_sleep(1.5)');
+		pool.test();
+		await slow;
+		await client.query('COMMIT');
+		client.release();
+		expect(pool.totals().closed).toBe(0);
 	}));
 
 test('a server that refuses is an error and not an endless wait', async () => {

@@ -4,6 +4,8 @@
  * Every mistake is reported in one go, so that a deployment is corrected once and not variable
  * by variable. Downstream nothing checks again.
  */
+import { X509Certificate } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 
 /** What the process runs with, after validation. Durations are milliseconds. */
 export interface Environment {
@@ -109,6 +111,7 @@ function signals(read: Reader, source: EnvironmentSource): Signals {
 	const common = read.endpoint('OTEL_EXPORTER_OTLP_ENDPOINT');
 	const traces = read.endpoint('OTEL_EXPORTER_OTLP_TRACES_ENDPOINT');
 	const metrics = read.endpoint('OTEL_EXPORTER_OTLP_METRICS_ENDPOINT');
+	read.certificates('OTEL_EXPORTER_OTLP_CERTIFICATE');
 	for (const signal of ['', 'TRACES_', 'METRICS_']) {
 		read.oneOf(`OTEL_EXPORTER_OTLP_${signal}PROTOCOL`, 'http/protobuf');
 	}
@@ -183,6 +186,18 @@ class Reader {
 		if (found === undefined || found === '') return false;
 		if (/^https?:$/.test(URL.parse(found)?.protocol ?? '')) return true;
 		return this.refuse(variable, 'an http:// or https:// URL', false);
+	}
+
+	/** Refuses a file without certificates; which of them are trusted, the SDK reads by itself. */
+	certificates(variable: string): void {
+		const found = this.source[variable];
+		if (found === undefined || found === '') return;
+		try {
+			// As text: TLS takes no others, and a binary certificate is none then.
+			new X509Certificate(readFileSync(found, 'utf8'));
+		} catch {
+			this.refuse(variable, 'a file of PEM certificates', undefined);
+		}
 	}
 
 	/** Refuses anything but the one value, or none. */

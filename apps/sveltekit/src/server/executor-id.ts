@@ -44,7 +44,7 @@ export async function holdExecutorId(environment: Environment, channel: Channel)
 	const store = storeOf(environment.dbosSystemDatabaseUrl);
 	const name = (id: string) => lockName(id, store, environment.lockNamespace);
 	const us = thisProcess(channel);
-	let deadline = Date.now() + environment.lockTimeoutMs;
+	let deadline = performance.now() + environment.lockTimeoutMs;
 	let turn: Turn | undefined;
 	let last: Holder | undefined;
 	for (;;) {
@@ -56,12 +56,12 @@ export async function holdExecutorId(environment: Environment, channel: Channel)
 			}
 			last = found.holder;
 			if (!turn && isPredecessor(last, us)) {
-				deadline = Date.now() + environment.drainTimeoutMs + PM2_STOPS_WITHIN_MS;
+				deadline = performance.now() + environment.drainTimeoutMs + PM2_STOPS_WITHIN_MS;
 				turn = new Turn(name('web-turn'), us, () => channel.sendReady());
 			}
 			await untilEnded(found, deadline);
 		}
-		if (Date.now() >= deadline) {
+		if (performance.now() >= deadline) {
 			turn?.end();
 			throw new ExecutorIdHeldError(executorId, instanceId, last);
 		}
@@ -85,7 +85,7 @@ function thisProcess({ kind }: Channel): Holder {
 
 async function untilEnded(holder: Watched, deadline: number): Promise<void> {
 	const patience = new AbortController();
-	const enough = pause(Math.max(0, deadline - Date.now()), undefined, { signal: patience.signal }).catch(() => {});
+	const enough = pause(Math.max(0, deadline - performance.now()), undefined, { signal: patience.signal }).catch(() => {});
 	await Promise.race([holder.ended, enough]);
 	patience.abort();
 	holder.release();

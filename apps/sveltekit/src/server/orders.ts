@@ -1,7 +1,7 @@
 /** Placing and reading orders: the order desk itself, free of HTTP. */
 import { isOrderStatus, type Order, type Step, type WorkflowView } from '#lib/orders.ts';
 import { randomUUID } from 'node:crypto';
-import { withTenant } from './db/tenant.ts';
+import { readAsTenant, withTenant } from './db/tenant.ts';
 import { startFulfilment, workflowIdOf } from './dbos/workflows.ts';
 import { ensureDbosLaunched } from './dbos/init.ts';
 import { workflowOf } from './dbos/progress.ts';
@@ -13,7 +13,7 @@ const PAGE_SIZE = 50;
 
 /** The tenant's orders, newest first. */
 export async function listOrders(tenantId: string | null): Promise<Order[]> {
-	const rows = await withTenant(tenantId, (transaction) =>
+	const rows = await readAsTenant(tenantId, (transaction) =>
 		transaction.order.findMany({ orderBy: [{ createdAt: 'desc' }, { id: 'asc' }], take: PAGE_SIZE })
 	);
 	return rows.map(asOrder);
@@ -47,7 +47,7 @@ export interface OrderDetails {
 
 /** One order with its workflow and steps, or null: another tenant's order does not exist. */
 export async function findOrder(tenantId: string | null, orderId: string): Promise<OrderDetails | null> {
-	const found = await withTenant(tenantId, (transaction) =>
+	const found = await readAsTenant(tenantId, (transaction) =>
 		transaction.order.findUnique({
 			where: { id: orderId },
 			include: { effects: { orderBy: { id: 'asc' } } }

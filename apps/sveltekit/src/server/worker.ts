@@ -125,9 +125,9 @@ export class Worker {
 
 	/** Ends the executor, with at most `timeoutMs` for its workflows, sends what telemetry is left, then closes both pools. */
 	async close(timeoutMs: number): Promise<void> {
-		const deadline = Date.now() + timeoutMs;
+		const deadline = performance.now() + timeoutMs;
 		const flush = async () => {
-			const left = Math.max(FLUSH_AT_LEAST_MS, Math.min(FLUSH_MS, deadline - Date.now()));
+			const left = Math.max(FLUSH_AT_LEAST_MS, Math.min(FLUSH_MS, deadline - performance.now()));
 			await this.telemetry?.finish(left);
 		};
 		await shutDownDbos(timeoutMs, flush);

@@ -18,6 +18,8 @@ export interface FixedPoolOptions {
 	readonly applicationName: string;
 	/** How long a request may wait for a connection. pg's own default is for ever (0). */
 	readonly connectionTimeoutMs: number;
+	/** How long a statement may take before Postgres ends it. */
+	readonly statementTimeoutMs?: number;
 }
 
 /** What becomes of callers, as it happens. Times are in milliseconds. */
@@ -35,6 +37,19 @@ type Lend = (error: Error | undefined, client: pg.PoolClient | undefined, done: 
 /** What pg says to a caller that waited too long, for a connection of the pool or for a new one. */
 const TIMED_OUT = /^(timeout exceeded when trying to connect|Connection terminated due to connection timeout)$/;
 
+/** How often every connection is asked for a sign of life. */
+const TEST_EVERY_MS = 5_000;
+/** How long an idle connection may take to answer before it counts as lost. */
+const TEST_TIMEOUT_MS = 1_000;
+/** Whoever asked has given up long before; and what is not answered by then and {@link TEST_TIMEOUT_MS} more never will be. */
+const STATEMENT_TIMEOUT_MS = 30_000;
+
+/**
+ * How Postgres finds out that a client has gone without a word: after 90 seconds, and not after the two hours of its system's own
+ * settings. Until then the client's session is one more than the fleet has.
+ */
+const KEEPALIVES = '-c tcp_keepalives_idle=60 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3';
+
 /** Between attempts to replace lost connections: soon at first, but no storm on a server that starts. */
 const REFILL_BACKOFF_MS = { first: 50, max: 2000 } as const;
 
@@ -48,14 +63,24 @@ const REFILL_BACKOFF_MS = { first: 50, max: 2000 } as const;
 export class FixedPool extends pg.Pool {
 	readonly #max: number;
 	readonly #name: string;
+	readonly #statementTimeoutMs: number;
 	readonly #live = new Set<pg.PoolClient>();
+	readonly #lent = new WeakSet<pg.PoolClient>();
+	readonly #tested = new WeakSet<pg.PoolClient>();
+	readonly #tests: NodeJS.Timeout;
 	#opened = 0;
 	#closed = 0;
 	#refill: Promise<void> | undefined;
 	#stopping = false;
 	#measure: Measure | undefined;
 
-	constructor({ url, max, applicationName, connectionTimeoutMs }: FixedPoolOptions) {
+	constructor({
+		url,
+		max,
+		applicationName,
+		connectionTimeoutMs,
+		statementTimeoutMs = STATEMENT_TIMEOUT_MS
+	}: FixedPoolOptions) {
 		super({
 			connectionString: withoutApplicationName(url),
 			application_name: applicationName,
@@ -65,10 +90,18 @@ export class FixedPool extends pg.Pool {
 			// 0 keeps an idle connection for ever. Closing it would make the census fluctuate and
 			// give its place in the budget to nobody.
 			idleTimeoutMillis: 0,
-			keepAlive: true
+			keepAlive: true,
+			// A statement is sent behind the one before it without waiting for the answer, where nobody else does.
+			pipeline: true,
+			statement_timeout: statementTimeoutMs,
+			// Of a client that has gone without a word, a transaction keeps its locks: whoever asks for the same again over another
+			// connection waits for them.
+			idle_in_transaction_session_timeout: statementTimeoutMs,
+			options: KEEPALIVES
 		});
 		this.#max = max;
 		this.#name = applicationName;
+		this.#statementTimeoutMs = statementTimeoutMs;
 		// Without a listener of its own the pool ends the process when an idle connection breaks.
 		this.on('error', (error) => {
 			log.warn('idle connection lost', { pool: applicationName, reason: reason(error) });
@@ -77,6 +110,9 @@ export class FixedPool extends pg.Pool {
 			this.#live.add(client);
 			this.#opened += 1;
 		});
+		this.on('acquire', (client) => void this.#lent.add(client));
+		this.on('release', (_error, client) => void this.#lent.delete(client));
+		this.#tests = setInterval(() => this.test(), TEST_EVERY_MS).unref();
 		// 'remove' comes when the socket is closed, so a successor never stands beside it in Postgres.
 		this.on('remove', (client) => {
 			if (this.#live.delete(client)) this.#closed += 1;
@@ -102,6 +138,29 @@ export class FixedPool extends pg.Pool {
 			}
 		} finally {
 			for (const client of held) client.release();
+		}
+	}
+
+	/**
+	 * Asks every connection for a sign of life, and closes those that give none: a network that has forgotten a connection says
+	 * nothing, and pg would wait for ever. What is asked is nothing, behind whatever the connection is at work on, so that it needs
+	 * not be lent out for it and disturbs no transaction.
+	 */
+	test(): void {
+		for (const client of this.#live) {
+			if (this.#tested.has(client)) continue;
+			this.#tested.add(client);
+			const limit = this.#lent.has(client) ? this.#statementTimeoutMs + TEST_TIMEOUT_MS : TEST_TIMEOUT_MS;
+			const lost = setTimeout(() => {
+				log.warn('connection without a sign of life, closing it', { pool: this.#name, within_ms: limit });
+				// Not `end`, which would wait for the other side. Whoever waits for an answer is told that the connection has ended.
+				client.connection.stream.destroy();
+			}, limit).unref();
+			const answered = () => {
+				clearTimeout(lost);
+				this.#tested.delete(client);
+			};
+			client.query('').then(answered, answered);
 		}
 	}
 
@@ -160,6 +219,7 @@ export class FixedPool extends pg.Pool {
 	/** Closes every connection, and resolves when the last socket is closed (pg's `end` does not wait). */
 	async close(): Promise<void> {
 		this.#stopping = true;
+		clearInterval(this.#tests);
 		await this.end();
 		while (this.#live.size > 0) {
 			// Not events.once: it would reject when a connection breaks instead of closing.

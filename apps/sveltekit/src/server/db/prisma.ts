@@ -10,6 +10,7 @@ import type { Environment } from '../env.ts';
 import { applicationName, identityOf } from '../identity.ts';
 import { FixedPool } from './fixed-pool.ts';
 import { metricsExtension } from './metrics.ts';
+import { forTenants } from './tenant-transactions.ts';
 
 /** A request that has waited this long for a connection is better told so. */
 const CONNECTION_TIMEOUT_MS = 5_000;
@@ -18,7 +19,7 @@ const TRANSACTION_TIMEOUT_MS = 15_000;
 
 function createClient(pool: FixedPool) {
 	return new PrismaClient({
-		adapter: new PrismaPg(pool),
+		adapter: forTenants(new PrismaPg(pool)),
 		transactionOptions: { maxWait: CONNECTION_TIMEOUT_MS, timeout: TRANSACTION_TIMEOUT_MS }
 	}).$extends(metricsExtension(pool));
 }

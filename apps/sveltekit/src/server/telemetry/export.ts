@@ -9,47 +9,33 @@
  */
 import {
 	context,
-	INVALID_SPAN_CONTEXT,
 	propagation,
-	ROOT_CONTEXT,
 	SpanStatusCode,
 	trace,
 	TraceFlags,
-	type Context,
-	type Meter,
-	type Span,
-	type Tracer,
-	type TracerProvider
+	type Meter
 } from '@opentelemetry/api';
 import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-hooks';
-import { getRPCMetadata, isTracingSuppressed, W3CTraceContextPropagator, type ExportResult } from '@opentelemetry/core';
+import { getRPCMetadata, W3CTraceContextPropagator, type ExportResult } from '@opentelemetry/core';
 import { OTLPMetricExporter } from '@opentelemetry/exporter-metrics-otlp-proto';
 import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-proto';
-import { registerInstrumentations } from '@opentelemetry/instrumentation';
-import { HttpInstrumentation } from '@opentelemetry/instrumentation-http';
 import { detectResources, envDetector, resourceFromAttributes, type Resource } from '@opentelemetry/resources';
 import { MeterProvider, PeriodicExportingMetricReader, type ResourceMetrics } from '@opentelemetry/sdk-metrics';
 import { BasicTracerProvider, BatchSpanProcessor, type SpanProcessor } from '@opentelemetry/sdk-trace-base';
-import { PrismaInstrumentation } from '@prisma/instrumentation';
-import { createRequire } from 'node:module';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { FixedPool } from '../db/fixed-pool.ts';
 import { APPLICATION_VERSION } from '../dbos/version.ts';
 import type { Environment } from '../env.ts';
 import { identityOf, type PoolName } from '../identity.ts';
 import { log, reason } from '../log.ts';
+import { Distributions, type Distribution } from './distribution.ts';
+import { besides, instrument, PROBES } from './instrument.ts';
 import { CONNECTION, CONNECTION_STATE, POOL_NAME, REQUEST, RESOURCE, SECONDS, SHORT_SECONDS, WORKFLOW } from './names.ts';
-import { isRecorded, Limit, limited } from './sampler.ts';
+import { Limit, limited } from './sampler.ts';
 import { answerWith, measureAnswers, type Tracing } from './tracing.ts';
 
 /** Who made the spans and metrics. */
 const SCOPE = 'order-desk';
-
-/** A probe every second is no request that anybody looks for. */
-const PROBES = new Set(['/healthz', '/readyz', '/metrics']);
-
-/** Spans of Prisma's that take microseconds and tell of Prisma. */
-const UNINTERESTING = ['prisma:client:serialize', 'prisma:client:compile'];
 
 /** Where telemetry goes, until `finish`. */
 export interface Export {
@@ -67,37 +53,39 @@ export function startExport(environment: Environment): Export {
 	const resource = resourceOf(environment);
 	const ends: (() => Promise<void>)[] = [];
 
-	let meter: Meter | undefined;
+	let pools: Export['pools'] = () => {};
 	if (measured) {
+		const distributions = new Distributions(SCOPE, resource);
 		const reader = new PeriodicExportingMetricReader({
 			exporter: new Numbers(),
+			metricProducers: [distributions],
 			exportIntervalMillis: metricIntervalMs,
 			// Collecting and sending both; it may not be longer than the interval.
 			exportTimeoutMillis: metricIntervalMs
 		});
 		const provider = new MeterProvider({ resource, readers: [reader] });
-		meter = provider.getMeter(SCOPE);
-		exportAnswers(meter);
+		const meter = provider.getMeter(SCOPE);
+		exportAnswers(distributions);
+		pools = (opened) => exportPools(meter, distributions, opened);
 		ends.push(() => provider.shutdown());
 	}
 	if (traces) {
-		const provider = new BasicTracerProvider({
+		const sdk = new BasicTracerProvider({
 			resource,
 			spanProcessors: [withoutTrials(new BatchSpanProcessor(new Spans()))],
 			...(limit ? { sampler: limited(limit) } : {})
 		});
+		const provider = besides(sdk);
 		trace.setGlobalTracerProvider(provider);
 		context.setGlobalContextManager(new AsyncLocalStorageContextManager().enable());
 		propagation.setGlobalPropagator(new W3CTraceContextPropagator());
 		answerWith(openTelemetry);
-		ends.push(() => provider.shutdown());
+		ends.push(() => sdk.shutdown());
 		instrument(provider, limit);
 	}
 
 	return {
-		pools: (pools) => {
-			if (meter) exportPools(meter, pools);
-		},
+		pools,
 		finish: async (timeoutMs) => {
 			const patience = new AbortController();
 			const sent = Promise.allSettled(ends.map((end) => end()));
@@ -165,43 +153,6 @@ class Numbers extends OTLPMetricExporter {
 	}
 }
 
-function instrument(provider: TracerProvider, limit: Limit | undefined): void {
-	const prisma = new PrismaInstrumentation({ ignoreSpanTypes: UNINTERESTING });
-	prisma.setTracerProvider({ getTracer: (...scope) => besides(provider.getTracer(...scope)) });
-	registerInstrumentations({
-		instrumentations: [
-			new HttpInstrumentation({
-				ignoreIncomingRequestHook: ({ url = '', headers }) =>
-					PROBES.has(url.split('?', 1)[0] ?? '') ||
-					(limit !== undefined && !isRecorded(propagation.extract(ROOT_CONTEXT, headers), limit)),
-				// The page's address names the tenant.
-				redactedQueryParamsServer: ['tenant'],
-				// The application makes no requests of its own; the exporters' are none of its work.
-				ignoreOutgoingRequestHook: () => true
-			}),
-			prisma
-		]
-	});
-	// The instrumentation patches the module when it is required, and it was imported long ago. What it patches for incoming
-	// requests is a prototype's method, which servers that exist have too.
-	createRequire(import.meta.url)('node:http');
-}
-
-/** Prisma makes a dozen spans of a query. Below a request that is not recorded they are not even begun. */
-function besides(tracer: Tracer): Tracer {
-	const startActiveSpan = (name: string, ...more: unknown[]): unknown => {
-		const work = more.at(-1) as (span: Span) => unknown;
-		const within = more.length === 3 ? (more[1] as Context) : context.active();
-		return isTracingSuppressed(within)
-			? work(trace.wrapSpanContext(INVALID_SPAN_CONTEXT))
-			: Reflect.apply(tracer.startActiveSpan, tracer, [name, ...more]);
-	};
-	return {
-		startSpan: (name, options, within) => tracer.startSpan(name, options, within),
-		startActiveSpan: startActiveSpan as Tracer['startActiveSpan']
-	};
-}
-
 /** Tracing, answered by OpenTelemetry. */
 const openTelemetry: Tracing = {
 	current: () => {
@@ -242,24 +193,32 @@ const openTelemetry: Tracing = {
 	}
 };
 
-function exportAnswers(meter: Meter): void {
-	const duration = meter.createHistogram(REQUEST.duration, {
+function exportAnswers(distributions: Distributions): void {
+	const histogram = distributions.histogram({
+		name: REQUEST.duration,
 		unit: 's',
-		advice: { explicitBucketBoundaries: SECONDS },
-		description: 'How long requests took'
+		description: 'How long requests took',
+		bounds: SECONDS
 	});
+	const durations = new Map<string, Distribution>();
 	measureAnswers(({ method, route, status, ms }) => {
 		if (PROBES.has(route)) return;
-		duration.record(ms / 1000, {
-			[REQUEST.method]: method,
-			[REQUEST.scheme]: 'http',
-			[REQUEST.route]: route,
-			[REQUEST.status]: status
-		});
+		const kind = `${method} ${status} ${route}`;
+		let duration = durations.get(kind);
+		if (duration === undefined) {
+			duration = histogram({
+				[REQUEST.method]: method,
+				[REQUEST.scheme]: 'http',
+				[REQUEST.route]: route,
+				[REQUEST.status]: status
+			});
+			durations.set(kind, duration);
+		}
+		duration.record(ms / 1000);
 	});
 }
 
-function exportPools(meter: Meter, pools: Readonly<Record<PoolName, FixedPool>>): void {
+function exportPools(meter: Meter, distributions: Distributions, pools: Readonly<Record<PoolName, FixedPool>>): void {
 	const connections = { unit: '{connection}' };
 	const count = meter.createObservableUpDownCounter(CONNECTION.count, {
 		...connections,
@@ -281,13 +240,15 @@ function exportPools(meter: Meter, pools: Readonly<Record<PoolName, FixedPool>>)
 		unit: '{timeout}',
 		description: 'Callers that were lent no connection in time'
 	});
-	const seconds = { unit: 's', advice: { explicitBucketBoundaries: SHORT_SECONDS } };
-	const waited = meter.createHistogram(CONNECTION.waitTime, {
+	const seconds = { unit: 's', bounds: SHORT_SECONDS };
+	const waits = distributions.histogram({
 		...seconds,
+		name: CONNECTION.waitTime,
 		description: 'How long callers waited for a connection'
 	});
-	const used = meter.createHistogram(CONNECTION.useTime, {
+	const uses = distributions.histogram({
 		...seconds,
+		name: CONNECTION.useTime,
 		description: 'How long callers kept a connection'
 	});
 
@@ -307,9 +268,10 @@ function exportPools(meter: Meter, pools: Readonly<Record<PoolName, FixedPool>>)
 		);
 		// Seen from the start, and not only once it is too late.
 		timeouts.add(0, of);
+		const [waited, used] = [waits(of), uses(of)];
 		pool.measure({
-			waited: (ms) => waited.record(ms / 1000, of),
-			used: (ms) => used.record(ms / 1000, of),
+			waited: (ms) => waited.record(ms / 1000),
+			used: (ms) => used.record(ms / 1000),
 			timedOut: () => timeouts.add(1, of)
 		});
 	}

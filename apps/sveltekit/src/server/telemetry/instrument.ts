@@ -1,0 +1,119 @@
+/**
+ * What the standard instrumentations trace, and what passes them by.
+ *
+ * Telling of nothing costs as well: the instrumentation of `http` binds every listener of a request to its context,
+ * Prisma makes a dozen spans of a query and the SDK of DBOS one of every step, recorded or not. So what is left out is left out
+ * before any of them sees it.
+ */
+import {
+	context,
+	INVALID_SPAN_CONTEXT,
+	propagation,
+	ROOT_CONTEXT,
+	trace,
+	type Context,
+	type Span,
+	type Tracer,
+	type TracerProvider
+} from '@opentelemetry/api';
+import { isTracingSuppressed, suppressTracing } from '@opentelemetry/core';
+import { registerInstrumentations } from '@opentelemetry/instrumentation';
+import { HttpInstrumentation } from '@opentelemetry/instrumentation-http';
+import { PrismaInstrumentation } from '@prisma/instrumentation';
+import { IncomingMessage, Server } from 'node:http';
+import Module, { createRequire } from 'node:module';
+import { join } from 'node:path';
+import { isRecorded, type Limit } from './sampler.ts';
+
+/** A probe every second is no request that anybody looks for. */
+export const PROBES: ReadonlySet<string> = new Set(['/healthz', '/readyz', '/metrics']);
+
+/** Spans of Prisma's that take microseconds and tell of Prisma. */
+const UNINTERESTING = ['prisma:client:serialize', 'prisma:client:compile'];
+
+const DBOS_SDK = join('node_modules', '@dbos-inc', 'dbos-sdk');
+
+type Require = typeof Module.prototype.require;
+
+/** Where nothing is made: of a request that is left out, and of the workflow that it starts. */
+const LEFT_OUT = suppressTracing(ROOT_CONTEXT);
+
+const NO_SPAN = trace.wrapSpanContext(INVALID_SPAN_CONTEXT);
+
+/** From now on requests and queries are traced. With a `limit`, those requests are that it has room for. */
+export function instrument(provider: TracerProvider, limit: Limit | undefined): void {
+	const plain = Server.prototype.emit;
+	const plainRequire = Module.prototype.require;
+	const http = new HttpInstrumentation({
+		// The page's address names the tenant.
+		redactedQueryParamsServer: ['tenant'],
+		// The application makes no requests of its own; the exporters' are none of its work.
+		ignoreOutgoingRequestHook: () => true
+	});
+	registerInstrumentations({ tracerProvider: provider, instrumentations: [http] });
+	registerInstrumentations({
+		tracerProvider: provider,
+		// Enabled here and not by its making: it keeps the provider that it is enabled with. It asks it for a tracer with every span.
+		instrumentations: [new PrismaInstrumentation({ enabled: false, ignoreSpanTypes: UNINTERESTING })]
+	});
+	// The instrumentation patches the module when it is required, and it was imported long ago. What it patches for incoming
+	// requests is a prototype's method, which servers that exist have too.
+	createRequire(import.meta.url)('node:http');
+	// Nothing else is patched, and what looks out for it resolves whatever is required, every time.
+	Module.prototype.require = remembering(plainRequire);
+	const instrumented = Server.prototype.emit;
+	Server.prototype.emit = function (this: Server, event: string, ...about: unknown[]): boolean {
+		const [request] = about;
+		const leftOut = event === 'request' && request instanceof IncomingMessage && !isTold(request, limit);
+		return leftOut
+			? context.with(LEFT_OUT, () => Reflect.apply(plain, this, [event, ...about]))
+			: Reflect.apply(instrumented, this, [event, ...about]);
+	};
+}
+
+/**
+ * The SDK of DBOS requires OpenTelemetry for every span. Node looks for a module on the disk each time that it is required from where it was not
+ * required first; 4 % of what an order cost a worker went into that.
+ */
+function remembering(require: Require): Require {
+	const known = new Map<string, unknown>();
+	return function (this: NodeJS.Module, id: string): unknown {
+		if (!id.startsWith('@opentelemetry/') || !this.path.includes(DBOS_SDK)) return Reflect.apply(require, this, [id]);
+		// All of the SDK finds the same ones.
+		if (!known.has(id)) known.set(id, Reflect.apply(require, this, [id]));
+		return known.get(id);
+	};
+}
+
+/** Whether anything is told of a request. */
+function isTold({ url = '', headers }: IncomingMessage, limit: Limit | undefined): boolean {
+	if (PROBES.has(url.split('?', 1)[0] ?? '')) return false;
+	return limit === undefined || isRecorded(propagation.extract(ROOT_CONTEXT, headers), limit);
+}
+
+/** The tracers of `provider`, but with no spans below a request that is left out. */
+export function besides(provider: TracerProvider): TracerProvider {
+	const tracers = new Map<string, Tracer>();
+	return {
+		getTracer: (name, version = '', options) => {
+			const key = `${name} ${version} ${options?.schemaUrl ?? ''}`;
+			let tracer = tracers.get(key);
+			if (tracer === undefined) tracers.set(key, (tracer = passedBy(provider.getTracer(name, version, options))));
+			return tracer;
+		}
+	};
+}
+
+function passedBy(tracer: Tracer): Tracer {
+	const startActiveSpan = (name: string, ...more: unknown[]): unknown => {
+		const within = more.length === 3 ? (more[1] as Context) : context.active();
+		if (!isTracingSuppressed(within)) return Reflect.apply(tracer.startActiveSpan, tracer, [name, ...more]);
+		const work = more.at(-1) as (span: Span) => unknown;
+		return work(NO_SPAN);
+	};
+	return {
+		startSpan: (name, options, within = context.active()) =>
+			isTracingSuppressed(within) ? NO_SPAN : tracer.startSpan(name, options, within),
+		startActiveSpan: startActiveSpan as Tracer['startActiveSpan']
+	};
+}
