@@ -67,6 +67,16 @@ impl<T: Send + 'static> Aside<T> {
         }
     }
 
+    /// For whoever gives from elsewhere. The thread does not end before this is dropped, too.
+    pub(crate) fn also(&self) -> impl Fn(T) + Send + use<T> {
+        let (queue, lost) = (self.queue.clone(), Arc::clone(&self.lost));
+        move |item| {
+            if queue.try_send(item).is_err() {
+                lost.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
     /// Waits until everything that was given is done, but not for ever.
     pub(crate) fn finish(self) {
         let Self { queue, ended, .. } = self;

@@ -3,6 +3,8 @@
 //! The program is [`main`]; a library beside it lets the fuzzer drive what reads other people's files.
 
 mod aside;
+#[doc(hidden)]
+pub mod assembled;
 mod backends;
 mod background;
 mod cli;

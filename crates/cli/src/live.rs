@@ -1,4 +1,5 @@
-//! The fleet as it is right now, from both sides, once a second, and from the supervisor's as soon as a slot takes a step.
+//! The fleet as it is right now, from both sides, once a second, and from the supervisor's as soon as a slot takes a step
+//! and somebody watches.
 //!
 //! One question to the supervisor, one query on the control connection that is there anyway, two small files for each process:
 //! whoever wants to look (`top`, the page, Prometheus) looks at what comes of that, and costs the fleet nothing more. A step
@@ -7,15 +8,15 @@
 use crate::backends::FromPostgres;
 use crate::starvation::Starvation;
 use poolwright_supervisor::Event;
-use poolwright_supervisor::control::{Inquirer, Views};
+use poolwright_supervisor::control::{Inquirer, Showing, Views};
 use poolwright_supervisor::usage::Meter;
 use poolwright_topology::budget::Plan;
 use poolwright_topology::declare::Topology;
-use poolwright_topology::picture::{Join, View};
+use poolwright_topology::picture::Join;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
 /// How often it is looked. Workers report their gauges as often.
@@ -34,7 +35,7 @@ pub(crate) struct Live {
     happened: Arc<Happened>,
     backends: Arc<FromPostgres>,
     join: Join,
-    views: watch::Sender<Option<Arc<View>>>,
+    showing: Showing,
 }
 
 /// What has happened and was not shown yet.
@@ -69,16 +70,17 @@ impl Live {
         topology: Topology,
         plan: Plan,
     ) -> (Self, Views) {
-        let (views, seen) = watch::channel(None);
+        let showing = Showing::default();
+        let views = showing.views();
         let join = Join::new(topology, plan);
         let live = Self {
             inquirer,
             happened: Arc::default(),
             backends,
             join,
-            views,
+            showing,
         };
-        (live, seen)
+        (live, views)
     }
 
     /// For whoever hears what happens.
@@ -86,7 +88,7 @@ impl Live {
         Prompt(Arc::clone(&self.happened))
     }
 
-    /// Looks once a second and after every step, until the fleet has ended, and has `starvation` see what was found. Cancel
+    /// Looks once a second, and after every step while somebody watches, until the fleet has ended, and has `starvation` see what was found. Cancel
     /// safe.
     pub(crate) async fn look_on(mut self, mut starvation: Starvation<'_>) {
         let mut meter = Meter::default();
@@ -113,11 +115,11 @@ impl Live {
             let rows = rows.as_ref().map(Vec::as_slice).map_err(Clone::clone);
             let view = self.join.view(status, rows, &usage, unix_ms());
             starvation.look(&view.picture.findings);
-            self.views.send_replace(Some(Arc::new(view)));
+            self.showing.show(view);
         }
     }
 
-    /// What comes of this; what happens meanwhile is shown at once. `None` when the fleet has ended.
+    /// What comes of this; what happens meanwhile is shown at once to those who watch. `None` when the fleet has ended.
     async fn showing_steps<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         tokio::pin!(work);
         let mut pause = Instant::now();
@@ -133,11 +135,9 @@ impl Live {
                 () = moved => pause = Instant::now() + PAUSE,
             }
             // Before the first sample there is nothing that it could stand beside.
-            let sampled = self.views.borrow().is_some();
-            let status = self.inquirer.status().await?;
-            if sampled {
-                let view = self.join.told(status, unix_ms());
-                self.views.send_replace(Some(Arc::new(view)));
+            if self.showing.is_watched() && self.showing.has_shown() {
+                let status = self.inquirer.status().await?;
+                self.showing.show(self.join.told(status, unix_ms()));
             }
         }
     }

@@ -43,10 +43,10 @@ impl Narrator {
                 ),
             };
         };
-        Ok(Self {
-            printer: Aside::start("print", print)?,
-            log: Writer::start(state_dir)?,
-        })
+        let printer = Aside::start("print", print)?;
+        let say = printer.also();
+        let log = Writer::start(state_dir, move |words| say(Said::Err(words)))?;
+        Ok(Self { printer, log })
     }
 
     /// Workers' lines go to where the worker wrote them; the supervisor's own to standard error.
@@ -101,7 +101,8 @@ impl Narrator {
 
     /// Waits until everything is told, but not for ever.
     pub(crate) fn finish(self) {
-        self.printer.finish();
+        // It may have something to say at its end.
         self.log.finish();
+        self.printer.finish();
     }
 }

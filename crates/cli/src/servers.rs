@@ -16,6 +16,8 @@ use sqlx::postgres::PgConnection;
 use std::collections::BTreeMap;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::time::timeout;
 
 /// Starts an embedded server when no pool has a URL, and fills in the URLs. `None` when all have one.
 ///
@@ -188,7 +190,27 @@ pub(crate) async fn live_plan(topology: &Topology) -> Result<Plan, Failure> {
     connections.plan(topology).await
 }
 
-/// One connection to each server.
+/// No answer takes longer; a census of thousands of backends takes milliseconds.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
+
+/// What a server answers. One that says nothing is not waited for: whoever asks holds the connection, and keeps others from asking.
+async fn answered<T, E: std::error::Error + Send + Sync + 'static>(
+    server: &str,
+    answer: impl Future<Output = Result<T, E>>,
+) -> Result<T, Failure> {
+    match timeout(ANSWERED_WITHIN, answer).await {
+        Ok(answer) => answer.map_err(Failure::source(format!("asking {server}"))),
+        Err(_) => {
+            let limit = ANSWERED_WITHIN.as_secs();
+            Err(Failure::said(format!(
+                "asking {server}: no answer within {limit} s"
+            )))
+        }
+    }
+}
+
+/// One connection to each server. A question whose answer did not come leaves one that may answer the next question with its rows:
+/// such a control is given up.
 pub(crate) struct Control {
     by_server: BTreeMap<String, Link>,
 }
@@ -247,18 +269,14 @@ impl Control {
     pub(crate) async fn plan(&mut self, topology: &Topology) -> Result<Plan, Failure> {
         let mut found: BTreeMap<String, ServerLimits> = BTreeMap::new();
         for (server, Link { connection, .. }) in &mut self.by_server {
-            let limits = limits::limits(connection)
-                .await
-                .map_err(Failure::source(format!("asking {server}")))?;
+            let limits = answered(server, limits::limits(connection)).await?;
             found.insert(server.clone(), limits);
         }
         let plan = budget::plan(topology, &|server| found.get(server).cloned())
             .map_err(Failure::source("summing up the plan"))?;
         let ours = Census::new(topology, &plan);
         for (server, Link { connection, .. }) in &mut self.by_server {
-            let rows = census::sample(connection)
-                .await
-                .map_err(Failure::source(format!("asking {server}")))?;
+            let rows = answered(server, census::sample(connection)).await?;
             let others = rows
                 .iter()
                 .filter(|row| matches!(ours.attribute(row), Owner::Foreign | Owner::Starting))
@@ -279,8 +297,7 @@ impl Control {
             let Some(url) = urls.get(server) else {
                 continue;
             };
-            let facts = facts::facts(connection, url, topology).await;
-            all.extend(facts.map_err(Failure::source(format!("asking {server}")))?);
+            all.extend(answered(server, facts::facts(connection, url, topology)).await?);
         }
         Ok(all)
     }
@@ -289,9 +306,7 @@ impl Control {
     pub(crate) async fn sample(&mut self) -> Result<Vec<Backend>, Failure> {
         let mut all = Vec::new();
         for (server, link) in &mut self.by_server {
-            let mut rows = census::sample(&mut link.connection)
-                .await
-                .map_err(Failure::source(format!("asking {server}")))?;
+            let mut rows = answered(server, census::sample(&mut link.connection)).await?;
             link.clients.identify(&mut rows);
             all.extend(rows);
         }
@@ -304,17 +319,10 @@ impl Control {
         doomed: impl Fn(&Backend) -> bool,
     ) -> Result<(), Failure> {
         for (server, Link { connection, .. }) in &mut self.by_server {
-            let rows = census::sample(connection)
-                .await
-                .map_err(Failure::source(format!("asking {server}")))?;
+            let rows = answered(server, census::sample(connection)).await?;
             for row in rows.iter().filter(|row| doomed(row)) {
-                sqlx::query("SELECT pg_terminate_backend($1)")
-                    .bind(row.pid)
-                    .execute(&mut *connection)
-                    .await
-                    .map_err(Failure::source(format!(
-                        "terminating a session on {server}"
-                    )))?;
+                let end = sqlx::query("SELECT pg_terminate_backend($1)").bind(row.pid);
+                answered(server, end.execute(&mut *connection)).await?;
             }
         }
         Ok(())

@@ -264,10 +264,13 @@ const BROKEN: [Broken; 15] = [
     ),
     (
         "apps/sveltekit",
-        "src/server/db/tenant.ts",
-        "${tenantId}, true)`",
-        "${tenantId}, false)`",
-        &[(Code::TenantForSession, "src/server/db/tenant.ts")],
+        "src/server/db/tenant-transactions.ts",
+        "?? '')}, true)`",
+        "?? '')}, false)`",
+        &[(
+            Code::TenantForSession,
+            "src/server/db/tenant-transactions.ts",
+        )],
     ),
     (
         "apps/sveltekit",

@@ -5,11 +5,9 @@
 //! smallest that is nearly as good as the best ([`knee`]).
 
 mod fleet;
-mod knee;
 mod load;
 
 use self::fleet::Trial;
-use self::knee::{ENOUGH, Point, knee};
 use self::load::{Load, Measured, Request};
 use crate::cli::Place;
 use crate::environment::Environment;
@@ -22,6 +20,7 @@ use crate::{commands, manifest};
 use clap::Args;
 use poolwright_topology::budget;
 use poolwright_topology::declare::{MIN_EXECUTOR_POOL, Pool, Topology};
+use poolwright_topology::knee::{ENOUGH, Point, knee};
 use poolwright_topology::tag::{COMMAND, Name};
 use poolwright_topology::units::Connections;
 use serde::Serialize;

@@ -357,7 +357,7 @@ pub(crate) fn control_name(topology: &Topology, server: &str) -> Result<String, 
         .map_err(Failure::source("naming the control connection"))
 }
 
-fn fleet(declared: &Declared) -> Result<FleetSpec, Failure> {
+pub(crate) fn fleet(declared: &Declared) -> Result<FleetSpec, Failure> {
     Ok(FleetSpec {
         apps: declared
             .topology
@@ -373,7 +373,11 @@ fn fleet(declared: &Declared) -> Result<FleetSpec, Failure> {
 
 fn app_spec(app: &App, declared: &Declared) -> AppSpec {
     let mut env: BTreeMap<String, String> = cluster::address(app).into_iter().collect();
+    // With the page's token a worker could change the fleet that it is part of.
+    let observe = declared.topology.observe.as_ref();
+    let token = observe.and_then(|observe| observe.token_variable.clone());
     env.extend(declared.environment.additions());
+    env.retain(|name, _| token.as_ref() != Some(name));
     env.extend(app.env.0.clone());
     env.extend(cluster::variables(app));
     // The worker gets the plan's own numbers, so that worker and plan cannot disagree.
@@ -408,6 +412,7 @@ fn app_spec(app: &App, declared: &Declared) -> AppSpec {
             None => declared.located.folder.clone(),
         },
         env: env.into_iter().collect(),
+        withheld: token.into_iter().collect(),
         slot_env: match app.is_foreign() {
             true => named_urls(app),
             false => SlotVariables::default(),

@@ -34,14 +34,18 @@ const ROTATION: Rotation = Rotation {
 pub(crate) struct Writer(Aside<Record>);
 
 impl Writer {
-    /// Makes the folder, so that a place that cannot be written to is known before the first worker.
-    pub(crate) fn start(state_dir: &Path) -> io::Result<Self> {
+    /// Makes the folder, so that a place that cannot be written to is known before the first worker. One that cannot be written to
+    /// any more is told to `say`, and so is its end.
+    pub(crate) fn start(
+        state_dir: &Path,
+        say: impl Fn(String) + Send + 'static,
+    ) -> io::Result<Self> {
         let folder = folder(state_dir);
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(&folder)?;
-        let mut files = Files::new(folder, ROTATION);
+        let mut files = Files::new(folder, ROTATION, Box::new(say));
         Ok(Self(Aside::start("log", move |given| match given {
             Given::One(record) => files.write(&record),
             Given::Lost(count) => files.lost(count),
@@ -68,8 +72,23 @@ struct Files {
     folder: PathBuf,
     rotation: Rotation,
     open: BTreeMap<String, Open>,
-    /// Records that the disk did not take, by slot: said as soon as it takes some again.
+    /// Records that the disk did not take, by slot: said in each slot's file as soon as it takes some again.
     missed: BTreeMap<String, u64>,
+    /// How many there were since it took everything.
+    missed_in_all: u64,
+    say: Say,
+}
+
+/// Where people look who do not read the log.
+type Say = Box<dyn Fn(String) + Send>;
+
+impl Drop for Files {
+    /// The last to say it.
+    fn drop(&mut self) {
+        if self.missed_in_all > 0 {
+            self.own_up_everywhere(SystemTime::now());
+        }
+    }
 }
 
 struct Open {
@@ -79,31 +98,62 @@ struct Open {
 }
 
 impl Files {
-    fn new(folder: PathBuf, rotation: Rotation) -> Self {
+    fn new(folder: PathBuf, rotation: Rotation, say: Say) -> Self {
         Self {
             folder,
             rotation,
             open: BTreeMap::new(),
             missed: BTreeMap::new(),
+            missed_in_all: 0,
+            say,
         }
     }
 
     fn write(&mut self, record: &Record) {
         let slot = &record.slot;
-        let missed = self.missed.get(slot).copied().unwrap_or(0);
-        let written = match missed {
-            0 => self.append(record),
-            count => self
-                .append(&note(record.at, slot, missed_words(count)))
-                .and_then(|()| {
-                    self.missed.remove(slot);
-                    self.append(record)
-                }),
-        };
-        if written.is_err() {
-            *self.missed.entry(slot.clone()).or_insert(0) += 1;
-            // Anew next time: the file may have been cut short, or taken away.
-            self.open.remove(slot);
+        let written = self
+            .own_up(slot, record.at)
+            .and_then(|()| self.append(record));
+        match written {
+            Ok(()) if self.missed_in_all == 0 => {}
+            Ok(()) => self.own_up_everywhere(record.at),
+            Err(error) => self.miss(slot, &error),
+        }
+    }
+
+    fn miss(&mut self, slot: &str, error: &io::Error) {
+        if self.missed_in_all == 0 {
+            (self.say)(format!(
+                "the log cannot be written: {error}; the fleet goes on, and what is missing will be counted"
+            ));
+        }
+        self.missed_in_all += 1;
+        *self.missed.entry(slot.to_owned()).or_insert(0) += 1;
+        // Anew next time: the file may have been cut short, or taken away.
+        self.open.remove(slot);
+    }
+
+    /// Says in the slot's file what is missing there.
+    fn own_up(&mut self, slot: &str, at: SystemTime) -> io::Result<()> {
+        if let Some(count) = self.missed.get(slot) {
+            let note = note(at, slot, missed_words(*count));
+            if let Err(error) = self.append(&note) {
+                self.open.remove(slot);
+                return Err(error);
+            }
+            self.missed.remove(slot);
+        }
+        Ok(())
+    }
+
+    /// The same for slots that may never write again.
+    fn own_up_everywhere(&mut self, at: SystemTime) {
+        let slots: Vec<String> = self.missed.keys().cloned().collect();
+        if slots.iter().all(|slot| self.own_up(slot, at).is_ok()) {
+            let count = std::mem::take(&mut self.missed_in_all);
+            (self.say)(format!(
+                "the log is written again; {count} lines are missing in it"
+            ));
         }
     }
 
@@ -205,6 +255,7 @@ mod tests {
     use super::*;
     use crate::logs::Reader;
     use std::os::unix::fs::PermissionsExt;
+    use std::sync::mpsc::channel;
 
     fn record(number: u64, at: SystemTime) -> Record {
         Record {
@@ -221,7 +272,7 @@ mod tests {
             keep: 3,
             ..ROTATION
         };
-        Files::new(folder.to_owned(), rotation)
+        Files::new(folder.to_owned(), rotation, Box::new(|_| ()))
     }
 
     /// A moment with whole milliseconds, as it is written.
@@ -248,7 +299,7 @@ mod tests {
     #[test]
     fn a_file_is_put_away_when_it_is_a_day_old() {
         let place = tempfile::tempdir().unwrap();
-        let mut files = Files::new(place.path().to_owned(), ROTATION);
+        let mut files = Files::new(place.path().to_owned(), ROTATION, Box::new(|_| ()));
         let now = SystemTime::now();
         files.write(&record(1, now));
         files.write(&record(2, now + Duration::from_secs(60)));
@@ -282,12 +333,30 @@ mod tests {
     fn what_the_disk_did_not_take_is_counted_where_it_is_missing() {
         let place = tempfile::tempdir().unwrap();
         let gone = place.path().join("gone");
+        let (tell, told) = channel();
         let mut files = small(&gone);
+        files.say = Box::new(move |words| tell.send(words).unwrap());
         files.write(&record(1, noon()));
         files.write(&record(2, noon()));
+        files.write(&Record {
+            slot: "web-1".into(),
+            ..record(1, noon())
+        });
         fs::create_dir(&gone).unwrap();
         files.write(&record(3, noon()));
-        let mut reader = Reader::open(gone, None, None);
+        files.write(&record(4, noon()));
+        drop(files);
+        let told: Vec<String> = told.iter().collect();
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(told[0].starts_with("the log cannot be written: No such file"));
+        assert_eq!(
+            told[1],
+            "the log is written again; 3 lines are missing in it"
+        );
+        let mut other = Reader::open(gone.clone(), Some("web-1".into()), None);
+        let only = other.next().unwrap().unwrap();
+        assert!(only.line.starts_with("1 lines are missing"), "{only:?}");
+        let mut reader = Reader::open(gone, Some("web-0".into()), None);
         let first = reader.next().unwrap().unwrap();
         assert_eq!(first.stream, Source::Supervisor);
         assert!(

@@ -6,7 +6,7 @@
 use crate::live;
 use axum::response::sse::Event as Sent;
 use futures::stream::{self, Stream};
-use poolwright_supervisor::control::{Inquirer, Views};
+use poolwright_supervisor::control::{Inquirer, Views, Watcher};
 use poolwright_supervisor::{Event, RollEnd, RollNews};
 use poolwright_topology::picture::{History, Mark, View};
 use poolwright_topology::status::Step;
@@ -82,11 +82,8 @@ impl Feed {
     /// Keeps the history, and writes for those who watch, until the fleet has ended. Cancel safe.
     pub(crate) async fn follow(&self) {
         let mut views = self.views.clone();
-        while views.changed().await.is_ok() {
-            let view = views.borrow_and_update().clone();
-            if let Some(view) = view {
-                self.seen(&view);
-            }
+        while let Some(view) = views.next().await {
+            self.seen(&view);
         }
     }
 
@@ -100,7 +97,7 @@ impl Feed {
 
     /// How the fleet was when it was looked at last; nothing before the first look.
     pub(super) fn view(&self) -> Option<Arc<View>> {
-        self.views.borrow().clone()
+        self.views.newest()
     }
 
     pub(super) fn inquirer(&self) -> &Inquirer {
@@ -131,6 +128,7 @@ impl Feed {
         let coming = Coming {
             pictures: self.pictures.subscribe(),
             steps: self.steps.subscribe(),
+            _watcher: self.views.watcher(),
         };
         let first = first.into_iter().flatten().map(Ok);
         let coming = stream::unfold(coming, async |mut coming| {
@@ -145,6 +143,7 @@ impl Feed {
 struct Coming {
     pictures: watch::Receiver<Option<Sent>>,
     steps: broadcast::Receiver<Sent>,
+    _watcher: Watcher,
 }
 
 impl Coming {

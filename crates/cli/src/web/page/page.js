@@ -17,7 +17,7 @@ function connect() {
   stream?.close();
   stream = new EventSource('api/events');
   const on = (name, take) => stream.addEventListener(name, (event) => {
-    heard = Date.now();
+    heard = performance.now();
     take(JSON.parse(event.data));
     draw();
   });
@@ -33,7 +33,7 @@ function connect() {
   on('step', step);
   on('ended', ({ failure }) => say(element('outcome'), failure ? `The reload stopped: ${failure}` : 'Done.'));
   stream.addEventListener('error', () => lost());
-  heard = Date.now();
+  heard = performance.now();
 }
 
 /** What happened before this page was there, or while it was away. */
@@ -62,7 +62,7 @@ function live(is) {
 }
 
 setInterval(() => {
-  if (Date.now() - heard > SILENCE && stream.readyState === EventSource.OPEN) lost();
+  if (performance.now() - heard > SILENCE && stream.readyState === EventSource.OPEN) lost();
 }, AGAIN);
 
 /** Once for all that has come together. By a timer and not by frames: a page in the background has none, and its title counts on. */
@@ -112,7 +112,7 @@ element('sure-no').addEventListener('click', () => sure.close());
 async function change(route, what, doing) {
   const outcome = element('outcome');
   say(outcome, `${doing}…`);
-  const began = Date.now();
+  const began = performance.now();
   try {
     const response = await fetch(route, {
       method: 'POST',
@@ -121,7 +121,7 @@ async function change(route, what, doing) {
     });
     const answer = await response.json();
     const failure = answer.error ?? answer.failure?.reason;
-    say(outcome, failure ? `Refused or failed: ${failure}` : `Done in ${span(Date.now() - began)}.`);
+    say(outcome, failure ? `Refused or failed: ${failure}` : `Done in ${span(performance.now() - began)}.`);
   } catch {
     say(outcome, 'The supervisor did not answer to the end; the picture shows how it goes.');
   }
