@@ -1,7 +1,8 @@
 //! An OTLP receiver: takes spans and metrics as a collector does, over HTTP in protobuf.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Result;
@@ -12,6 +13,7 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::routing::post;
+use axum::serve::Listener;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
@@ -20,9 +22,14 @@ use opentelemetry_proto::tonic::metrics::v1::number_data_point;
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode as SpanStatus;
 use prost::Message;
+use rustls::ServerConfig;
+use rustls::crypto::ring;
+use rustls::pki_types::PrivatePkcs8KeyDer;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 /// Attributes by name.
 pub type Attributes = BTreeMap<String, Value>;
@@ -81,6 +88,30 @@ pub struct Collector {
     task: JoinHandle<()>,
 }
 
+/// Connections by TLS. One whose client does not trust it is none.
+struct Secured {
+    listener: TcpListener,
+    tls: TlsAcceptor,
+}
+
+impl Listener for Secured {
+    type Io = TlsStream<TcpStream>;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        loop {
+            let (plain, from) = Listener::accept(&mut self.listener).await;
+            if let Ok(secured) = self.tls.accept(plain).await {
+                return (secured, from);
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<Self::Addr> {
+        self.listener.local_addr()
+    }
+}
+
 #[derive(Debug, Default)]
 struct Received {
     requests: usize,
@@ -96,6 +127,33 @@ impl Collector {
     pub async fn start() -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let url = format!("http://{}", listener.local_addr()?);
+        Ok(Self::serving(listener, url))
+    }
+
+    /// The same by TLS, under a certificate that nobody knows; answers with that too, as PEM.
+    ///
+    /// # Errors
+    /// When no port can be had.
+    pub async fn secured() -> Result<(Self, String)> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let url = format!("https://{}", listener.local_addr()?);
+        let own = rcgen::generate_simple_self_signed([Ipv4Addr::LOCALHOST.to_string()])?;
+        let key = PrivatePkcs8KeyDer::from(own.signing_key.serialize_der());
+        let tls = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_single_cert(vec![own.cert.der().clone()], key.into())?;
+        let listener = Secured {
+            listener,
+            tls: TlsAcceptor::from(Arc::new(tls)),
+        };
+        Ok((Self::serving(listener, url), own.cert.pem()))
+    }
+
+    fn serving<L: Listener>(listener: L, url: String) -> Self
+    where
+        L::Addr: std::fmt::Debug,
+    {
         let received = Arc::<Mutex<Received>>::default();
         let router = Router::new()
             .route("/v1/traces", post(traces))
@@ -104,11 +162,11 @@ impl Collector {
         let task = tokio::spawn(async move {
             axum::serve(listener, router).await.ok();
         });
-        Ok(Self {
+        Self {
             url,
             received,
             task,
-        })
+        }
     }
 
     /// What `OTEL_EXPORTER_OTLP_ENDPOINT` has to be.

@@ -6,9 +6,13 @@
 //! | `FAKE_WORKER_SLOT` | misbehave only as this slot (`PM2_INSTANCE_ID`) |
 //! | `FAKE_WORKER_MS` | how long the slow ones take (default 2000) |
 //! | `FAKE_WORKER_GAUGES_MS` | report the gauges again and again, with this pause; without it, once |
+//! | `FAKE_WORKER_DATABASE_URL` | open real sessions there, as many as the maxima; without it, none |
+//! | `FAKE_WORKER_SIGNS` | say after `booted`, as gauges of a pool that is called by its pid, that it was said: whoever hears those knows that the supervisor has heard `booted` |
 //! | `PRISMA_POOL_MAX`, `DBOS_POOL_MAX` | the maxima to report (default 3) |
 //!
 //! Every stage is a line on standard output: `slot 0: booted`, `slot 0: draining`, …
+
+mod sessions;
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -149,12 +153,19 @@ impl Worker {
             Behaviour::Silent => std::future::pending().await,
             _ => self.report("booted", &FromWorker::Booted).await?,
         }
+        if variable("FAKE_WORKER_SIGNS").is_some() {
+            let pools = [(std::process::id().to_string(), Gauge::default())].into();
+            self.report("signed", &FromWorker::Gauges { pools }).await?;
+        }
         if !self.told_to_launch().await? {
             say("the channel closed before launch");
             return Ok(0);
         }
         if self.behaviour == Behaviour::ExitOnLaunch {
             return Ok(1);
+        }
+        if let Some(url) = variable("FAKE_WORKER_DATABASE_URL") {
+            sessions::open(&url, &slot(), maxima()?).await?;
         }
         self.report("started", &self.started()?).await?;
         if self.behaviour == Behaviour::NeverReady {
