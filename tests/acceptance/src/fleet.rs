@@ -140,6 +140,19 @@ impl Fleet {
         sampler::backends(&self.setup.server.admin_url()?).await
     }
 
+    /// Has Postgres give these workers' backends up, as its keepalives make it do 90 seconds after their network has forgotten them.
+    pub async fn given_up(&self, backends: &[Backend]) -> Result<()> {
+        let workers = backends
+            .iter()
+            .filter(|backend| backend.name.starts_with("web-"));
+        let pids: Vec<i32> = workers.map(|backend| backend.pid).collect();
+        let mut admin = self.setup.server.connect("postgres").await?;
+        let given_up =
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = ANY ($1)";
+        sqlx::query(given_up).bind(pids).execute(&mut admin).await?;
+        Ok(())
+    }
+
     /// `pm2 reload`, to its end.
     pub async fn pm2_reload(&self) -> Result<()> {
         match &self.manager {
@@ -246,6 +259,11 @@ impl Fleet {
 
     /// Stops everything in order and waits until Postgres shows nothing of the fleet any more.
     pub async fn stop(self) -> Result<()> {
+        self.halted().await?.server.stop().await
+    }
+
+    /// The same, with the server left running: another fleet can be started from what this one was.
+    pub async fn halted(self) -> Result<Setup> {
         let name = self.cell.name();
         match self.manager {
             Running::Pm2(pm2) => pm2.kill()?,
@@ -270,7 +288,7 @@ impl Fleet {
         )
         .await
         .with_context(|| name)?;
-        self.setup.server.stop().await
+        Ok(self.setup)
     }
 }
 

@@ -128,16 +128,23 @@ impl Ledger {
     /// Fails if two processes worked under one executor id at the same time: if, between the first and the last step of
     /// one process, another one ran a step.
     pub async fn no_executor_was_doubled(&mut self) -> Result<()> {
-        let doubled: Vec<(String, i32, i32)> = sqlx::query_as(
-            "WITH lives AS (
-                 SELECT executor_id, pid, min(at) AS first, max(at) AS last
-                 FROM effects GROUP BY executor_id, pid)
-             SELECT one.executor_id, one.pid, other.pid FROM lives AS one JOIN lives AS other
-             ON one.executor_id = other.executor_id AND one.pid < other.pid
-             AND one.first <= other.last AND other.first <= one.last",
+        self.no_executor_was_doubled_but(|_, _, _| false).await
+    }
+
+    /// The same over a time in which process numbers are used again: whether one may have been given out anew between two
+    /// moments, in microseconds of Unix time, `reused` says. Then what it did before was another process.
+    pub async fn no_executor_was_doubled_but(
+        &mut self,
+        reused: impl Fn(i32, i64, i64) -> bool,
+    ) -> Result<()> {
+        let steps: Vec<Step> = sqlx::query_as(
+            "SELECT executor_id, pid, (extract(epoch FROM at) * 1000000)::bigint
+             FROM effects ORDER BY 1, 2, 3",
         )
         .fetch_all(&mut self.desk)
         .await?;
+        let lives = lives(&steps, reused);
+        let doubled = doubled(&lives);
         ensure!(
             doubled.is_empty(),
             "executor ids of two processes at once: {doubled:?}"
@@ -165,5 +172,78 @@ impl Ledger {
             .fetch_one(&mut self.desk)
             .await
             .with_context(|| query)
+    }
+}
+
+/// Whose step, by which process, and when, in microseconds of Unix time.
+type Step = (String, i32, i64);
+
+/// One process' work under one executor id, from its first step to its last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Life {
+    executor: String,
+    pid: i32,
+    first: i64,
+    last: i64,
+}
+
+/// Of steps in order of executor, process and time.
+fn lives(steps: &[Step], reused: impl Fn(i32, i64, i64) -> bool) -> Vec<Life> {
+    let mut lives: Vec<Life> = Vec::new();
+    for (executor, pid, at) in steps {
+        match lives.last_mut() {
+            Some(life)
+                if life.executor == *executor
+                    && life.pid == *pid
+                    && !reused(*pid, life.last, *at) =>
+            {
+                life.last = *at;
+            }
+            _ => lives.push(Life {
+                executor: executor.clone(),
+                pid: *pid,
+                first: *at,
+                last: *at,
+            }),
+        }
+    }
+    lives
+}
+
+/// Every two that overlap under one executor id.
+fn doubled(lives: &[Life]) -> Vec<(&Life, &Life)> {
+    let pairs = lives
+        .iter()
+        .enumerate()
+        .flat_map(|(place, one)| lives.iter().skip(place + 1).map(move |other| (one, other)));
+    pairs
+        .filter(|(one, other)| {
+            one.executor == other.executor && one.first <= other.last && other.first <= one.last
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn steps(of: &[(i32, i64)]) -> Vec<Step> {
+        of.iter()
+            .map(|(pid, at)| ("web-0".to_owned(), *pid, *at))
+            .collect()
+    }
+
+    #[test]
+    fn two_processes_of_one_executor_overlap_unless_a_number_was_given_out_anew() {
+        // Process 7 before and after process 8.
+        let steps = steps(&[(7, 10), (7, 20), (7, 60), (8, 30), (8, 40)]);
+        let never = lives(&steps, |_, _, _| false);
+        assert_eq!(doubled(&never).len(), 1, "{never:?}");
+        let anew = lives(&steps, |pid, from, to| pid == 7 && from <= 50 && 50 <= to);
+        assert_eq!(anew.len(), 3, "{anew:?}");
+        assert!(doubled(&anew).is_empty(), "{anew:?}");
+        // That excuses nobody who works in between.
+        let within = lives(&steps, |pid, from, to| pid == 7 && from <= 15 && 15 <= to);
+        assert_eq!(doubled(&within).len(), 1, "{within:?}");
     }
 }

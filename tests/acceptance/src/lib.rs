@@ -8,8 +8,10 @@
 pub mod bound;
 pub mod cell;
 pub mod chaos;
+pub mod clock;
 pub mod desk;
 pub mod directory;
+pub mod disk;
 pub mod fleet;
 pub mod ledger;
 mod pm2;

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use poolwright_testkit::{TestServer, built, ports};
 use tempfile::TempDir;
 
+use crate::clock::Clock;
 use crate::directory::Copy;
 use crate::{Poolwright, Stack};
 
@@ -33,6 +34,7 @@ pub struct Setup {
     copy: Option<Copy>,
     ecosystem: PathBuf,
     prepared: bool,
+    clock: Option<Clock>,
 }
 
 impl Setup {
@@ -80,7 +82,29 @@ impl Setup {
             copy: None,
             ecosystem: "ecosystem.config.cjs".into(),
             prepared: false,
+            clock: None,
         })
+    }
+
+    /// Gives everything of the fleet a wall clock of its own, which is right at first. The server keeps the machine's.
+    pub fn clocked(mut self) -> Result<Self> {
+        let clock = Clock::right(self.state.path())?;
+        for (name, value) in clock.environment() {
+            self.environment.insert(name.to_owned(), value);
+        }
+        self.clock = Some(clock);
+        Ok(self)
+    }
+
+    /// The wall clock of [`Setup::clocked`].
+    pub fn clock(&self) -> Result<&Clock> {
+        self.clock.as_ref().context("it has the machine's clock")
+    }
+
+    /// Where the supervisor keeps the fleet's log.
+    #[must_use]
+    pub fn logs(&self) -> PathBuf {
+        self.state.path().join("poolwright/logs")
     }
 
     /// Sets a variable.

@@ -19,12 +19,25 @@ use super::plan::{Episode, FEWEST_WORKERS, Fault};
 use super::witness::{Witness, within_bound};
 use super::{Stage, WORKERS};
 use crate::Fleet;
+use crate::disk::FullDisk;
 
 /// A reload of four workers, each of which waits for a drain and for Postgres.
 const ORDER_ENDS: Duration = Duration::from_secs(150);
 
 /// From the order to scale to the drain of the highest worker.
 const DRAINS: Duration = Duration::from_secs(20);
+
+/// Until a worker has work of the kind that is to be cut off. Then it is cut off as it is: where something else is going on, there
+/// may be none.
+const BUSY: Duration = Duration::from_secs(10);
+
+/// Postgres works at a query that has begun a moment ago, and takes seconds.
+const IN_QUERY: &str =
+    "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE application_name LIKE $1 || ':%'
+     AND wait_event = 'PgSleep' AND query_start > now() - interval '500 ms')";
+/// More than one workflow: not all of them are about to end.
+const IN_WORKFLOWS: &str =
+    "SELECT count(*) > 1 FROM dbos.workflow_status WHERE executor_id = $1 AND status = 'PENDING'";
 
 /// A worker that is refused ends at once.
 const IMPOSTOR_ENDS: Duration = Duration::from_secs(15);
@@ -100,7 +113,24 @@ impl Stage {
                 let pid = raw(self.fleet.manager_pid()?)?;
                 fill_table(pid, time, &mut pending.held)?;
             }
+            Fault::FullDisk(bytes, time) => {
+                let pid = raw(self.fleet.manager_pid()?)?;
+                let disk = FullDisk::of(pid, &self.fleet.setup.logs(), bytes)?;
+                pending.held.spawn(async move {
+                    sleep(time).await;
+                    disk.room()
+                });
+            }
+            Fault::SetClock(seconds) => self.fleet.setup.clock()?.step(seconds)?,
             Fault::KillWorker(slot) => {
+                if let Some(pid) = self.worker(slot).await? {
+                    kill(pid, Signal::KILL)?;
+                }
+            }
+            Fault::KillInQuery(slot) => {
+                if let Ok(name) = self.slot(slot).await {
+                    self.busy(&name, IN_QUERY).await;
+                }
                 if let Some(pid) = self.worker(slot).await? {
                     kill(pid, Signal::KILL)?;
                 }
@@ -113,10 +143,11 @@ impl Stage {
             Fault::GiveUp => {
                 let last = self.fleet.slots().await?.len().saturating_sub(1);
                 if last >= FEWEST_WORKERS {
+                    let name = format!("web-{last}");
+                    self.busy(&name, IN_WORKFLOWS).await;
                     let pid = self.worker(last).await?;
                     let wanted = format!("web={last}");
                     let order = poolwright.start(&["scale", &wanted])?;
-                    let name = format!("web-{last}");
                     let drains = wait_until("it drains", DRAINS, async || {
                         match self.fleet.slots().await {
                             Ok(slots) if slots.get(&name).is_none_or(leaves) => Seen::Yes(()),
@@ -175,6 +206,17 @@ impl Stage {
         Ok((*name.context("no slots")?).clone())
     }
 
+    /// Waits until Postgres says yes of that slot, but not for long.
+    async fn busy(&self, slot: &str, question: &'static str) {
+        let busy = wait_until(question, BUSY, async || {
+            match asked(&self.fleet, slot, question).await {
+                Ok(true) => Seen::Yes(()),
+                other => Seen::NotYet(other),
+            }
+        });
+        busy.await.ok();
+    }
+
     /// The worker in that slot, if there is one. None where the supervisor does not answer: then it is held, or gone.
     async fn worker(&self, number: usize) -> Result<Option<Pid>> {
         let answer = tokio::time::timeout(Duration::from_secs(1), self.fleet.slots()).await;
@@ -186,6 +228,14 @@ impl Stage {
         let pid = slot.and_then(|slot| slot["pid"].as_u64());
         pid.map(|pid| raw(u32::try_from(pid)?)).transpose()
     }
+}
+
+async fn asked(fleet: &Fleet, slot: &str, question: &'static str) -> Result<bool> {
+    let mut dbos = fleet.setup.server.connect("order_desk_dbos").await?;
+    let answer = sqlx::query_scalar(question).bind(slot);
+    let answer = answer.fetch_one(&mut dbos).await?;
+    dbos.close().await?;
+    Ok(answer)
 }
 
 fn leaves(slot: &Value) -> bool {

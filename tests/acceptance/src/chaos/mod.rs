@@ -5,6 +5,7 @@
 //! once.
 
 mod faults;
+mod numbers;
 mod plan;
 mod users;
 mod witness;
@@ -20,6 +21,7 @@ use poolwright_testkit::wait::Seen;
 use poolwright_testkit::{TestServer, wait_until};
 use serde_json::{Value, json};
 
+use self::numbers::Numbers;
 use self::users::{Asked, Users};
 use self::witness::{Cost, Witness};
 use crate::{Cell, Fleet, Ledger, Manager, Setup, Stack};
@@ -91,6 +93,7 @@ struct Stage {
     fleet: Fleet,
     network: Arc<Proxy>,
     users: Users,
+    numbers: Numbers,
     cost: Cost,
     failed: usize,
     samples: usize,
@@ -109,6 +112,7 @@ impl Stage {
         let network = Proxy::start(([127, 0, 0, 1], server.port()?).into()).await?;
         let mut setup = Setup::on(cell.stack, server)?
             .through(network.port())?
+            .clocked()?
             // Whoever is killed leaves workflows behind.
             .env("FULFIL_SLEEP_MS", "1000");
         if let Some(guard) = &campaign.without {
@@ -117,8 +121,10 @@ impl Stage {
         let setup = setup.prepared().await?;
         let mut ledger = Ledger::open(&setup).await?;
         ledger.slow_item(users::SLOW, SLOW_SECONDS).await?;
+        let numbers = Numbers::watched()?;
         let fleet = Fleet::from(cell, setup, WORKERS).await?;
         let mut stage = Self {
+            numbers,
             users: Users::begin(&fleet.desk.url("/api/orders"))?,
             cost: Cost::default(),
             network: Arc::new(network),
@@ -206,6 +212,7 @@ impl Stage {
         let Self {
             fleet,
             users,
+            numbers,
             failed,
             samples,
             peak,
@@ -227,7 +234,9 @@ impl Stage {
             .accepted_once(&accepted, cuts, shipped)
             .await
             .with_context(|| format!("work is stranded or was done again; {}", fleet.said()))?;
-        ledger.no_executor_was_doubled().await?;
+        ledger
+            .no_executor_was_doubled_but(|pid, from, to| numbers.reused(pid, from, to))
+            .await?;
         let verdict = fleet.setup.poolwright()?.json(&["verify"]).await?;
         if verdict["holds"] != true {
             bail!("{verdict:#}");

@@ -12,6 +12,14 @@ pub(super) const MOST_WORKERS: usize = 4;
 /// How long something is held, cut off or full.
 const HELD_MS: (u64, u64) = (300, 3000);
 
+/// How far the wall clock is set, in seconds: ahead by days, and back by no more than users wait for a workflow that sleeps. DBOS
+/// notes down when a sleep ends, by the wall clock, and who takes it up waits until then.
+const AHEAD_S: i64 = 2 * 24 * 60 * 60;
+const BACK_S: i64 = 3;
+
+/// How many bytes of log still fit on a disk that is nearly full: half a line.
+const FIT: u64 = 100;
+
 /// Between two faults of one episode: the second meets the first in the middle of it.
 const APART_MS: u64 = 1500;
 
@@ -30,11 +38,17 @@ pub enum Fault {
     HoldSupervisor(Duration),
     /// The supervisor can open no further file.
     FullTable(Duration),
+    /// The disk takes so many more bytes of the log, and then none.
+    FullDisk(u64, Duration),
+    /// The wall clock of supervisor and workers is set by so many seconds.
+    SetClock(i64),
     /// SIGKILL of a worker.
     KillWorker(usize),
+    /// The same while Postgres works at a query of its: that outlives the worker.
+    KillInQuery(usize),
     /// A worker is stopped by SIGSTOP, and goes on.
     HoldWorker(usize, Duration),
-    /// `poolwright scale` to one less, and SIGKILL of the worker that leaves: its executor will not return.
+    /// `poolwright scale` to one less, and SIGKILL of the worker that leaves, while it has work: its executor will not return.
     GiveUp,
     /// A worker of nobody's that says it is the one of a slot.
     Impostor(usize),
@@ -77,7 +91,7 @@ impl Plan {
 
     fn fault(&mut self) -> Fault {
         let rng = &mut self.rng;
-        let which = rng.usize(..18);
+        let which = rng.usize(..20);
         let slot = rng.usize(..12);
         let time = Duration::from_millis(rng.u64(HELD_MS.0..=HELD_MS.1));
         match which {
@@ -87,7 +101,8 @@ impl Plan {
             6 => Fault::Flood(rng.usize(20..200)),
             7 => Fault::HoldSupervisor(time),
             8 => Fault::FullTable(time),
-            9 | 10 => Fault::KillWorker(slot),
+            9 => Fault::KillWorker(slot),
+            10 => Fault::KillInQuery(slot),
             11 => Fault::HoldWorker(slot, time),
             12 => Fault::KillSupervisor,
             13 => Fault::Terminate {
@@ -97,7 +112,12 @@ impl Plan {
             14 => Fault::RestartPostgres,
             15 => Fault::GiveUp,
             16 => Fault::Impostor(slot),
-            _ => Fault::Swallow(time),
+            17 => Fault::Swallow(time),
+            18 => Fault::FullDisk(rng.u64(..FIT), time),
+            _ => Fault::SetClock(match rng.bool() {
+                true => rng.i64(1..=AHEAD_S),
+                false => -rng.i64(1..=BACK_S),
+            }),
         }
     }
 }
@@ -132,8 +152,11 @@ impl Fault {
             | Self::Flood(_)
             | Self::HoldSupervisor(_)
             | Self::FullTable(_)
+            | Self::FullDisk(..)
+            | Self::SetClock(_)
             | Self::Impostor(_) => false,
             Self::KillWorker(_)
+            | Self::KillInQuery(_)
             | Self::GiveUp
             | Self::HoldWorker(..)
             | Self::KillSupervisor
@@ -159,7 +182,12 @@ impl fmt::Display for Fault {
             Self::Flood(clients) => write!(f, "{clients} clients of the control socket"),
             Self::HoldSupervisor(time) => write!(f, "SIGSTOP of the supervisor for {time:?}"),
             Self::FullTable(time) => write!(f, "no further file for the supervisor for {time:?}"),
+            Self::FullDisk(bytes, time) => {
+                write!(f, "no more than {bytes} bytes of log for {time:?}")
+            }
+            Self::SetClock(seconds) => write!(f, "the wall clock set by {seconds:+} s"),
             Self::KillWorker(slot) => write!(f, "SIGKILL of worker {slot}"),
+            Self::KillInQuery(slot) => write!(f, "SIGKILL of worker {slot} in mid query"),
             Self::HoldWorker(slot, time) => write!(f, "SIGSTOP of worker {slot} for {time:?}"),
             Self::GiveUp => write!(
                 f,
@@ -243,6 +271,6 @@ mod tests {
                 name[..end].to_owned()
             })
             .collect();
-        assert_eq!(kinds.len(), 14, "{kinds:?}");
+        assert_eq!(kinds.len(), 17, "{kinds:?}");
     }
 }

@@ -18,6 +18,8 @@ const THINKS: Duration = Duration::from_millis(15);
 const PLACES_ONE_IN: usize = 20;
 /// One order of this many is of an item that takes its time: a query of seconds in the worker's own session.
 const SLOW_ONE_IN: usize = 4;
+/// So many requests, and the next ones are the same again.
+const ROUND: usize = PLACES_ONE_IN * SLOW_ONE_IN;
 pub(super) const SLOW: &str = "Slow roast";
 
 const TENANT: &str = "11111111-1111-4111-8111-111111111111";
@@ -58,7 +60,8 @@ impl Users {
             let client = load::client(kind)?;
             let (url, stay, asked) = (url.to_owned(), stay.clone(), Arc::clone(&asked));
             tasks.spawn(async move {
-                let mut next = number;
+                // Each at another place of the round: there is somebody who places an order at any time.
+                let mut next = number * ROUND / (2 * OF_EACH_KIND);
                 while !*stay.borrow() {
                     next += 1;
                     ask(&client, &url, next, &asked).await;
@@ -97,7 +100,7 @@ async fn ask(client: &Client, url: &str, number: usize, asked: &Mutex<Asked>) {
     let began = Instant::now();
     let answer = match number.is_multiple_of(PLACES_ONE_IN) {
         true => {
-            let slow = number.is_multiple_of(PLACES_ONE_IN * SLOW_ONE_IN);
+            let slow = number.is_multiple_of(ROUND);
             let item = if slow { SLOW } else { "Espresso beans" };
             place(client, url, item).await.map(Some)
         }

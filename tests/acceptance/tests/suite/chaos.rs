@@ -42,7 +42,7 @@ async fn without(guard: &str, faults: &[Fault], broken: &str) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_successor_that_does_not_wait_for_confirmation_exceeds_the_bound() -> Result<()> {
-    let kill = Fault::KillWorker(1);
+    let kill = Fault::KillInQuery(1);
     without("confirmation", &[kill, kill, kill], "bound exceeded").await
 }
 

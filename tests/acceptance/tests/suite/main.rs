@@ -2,14 +2,17 @@
 //!
 //! Each test has a Postgres, a port and state directories of its own, all of them gone afterwards.
 
+mod blackhole;
 mod bound;
 mod chaos;
+mod clock;
 mod cold_start;
 mod doctor;
 mod dotenv;
 mod enforce;
 mod environment;
 mod foreign;
+mod full_disk;
 mod identity;
 mod identity_lock;
 mod interruptions;

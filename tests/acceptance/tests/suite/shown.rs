@@ -421,6 +421,11 @@ async fn without_the_token_nothing_changes_and_with_it_a_reload_and_a_scaling_ru
         })
         .await?;
     let before = pids(&fleet).await?;
+    for pid in before.values() {
+        let environment = std::fs::read(format!("/proc/{pid}/environ"))?;
+        let environment = String::from_utf8_lossy(&environment);
+        ensure!(!environment.contains(TOKEN), "process {pid} has the token");
+    }
     let post = || page.request(Method::POST, "/api/reload");
     let plain = || {
         post()

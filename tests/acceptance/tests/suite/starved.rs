@@ -90,6 +90,8 @@ async fn a_starved_worker_is_replaced_where_that_is_declared_and_what_it_had_is_
         fleet
             .says(&again, "is restarted, because its pool dbos is starved")
             .await?;
+        // A burst that the predecessor still took would be lost with it.
+        fleet.says(&again, " serving").await?;
     }
     fleet
         .says(&slot, "is not restarted again within 5 min")
