@@ -38,15 +38,22 @@ pub(crate) enum Until {
 }
 
 /// What came of it: only answers of the expected status, anything else is an error.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Answers {
-    /// From the first request to the last answer.
+    /// From the first request to the last answer; of several times together, their sum.
     pub(crate) elapsed: Duration,
     /// The time of each answer, ascending.
     pub(crate) latencies: Vec<Duration>,
 }
 
 impl Answers {
+    /// These, too.
+    pub(crate) fn add(&mut self, more: Self) {
+        self.elapsed += more.elapsed;
+        self.latencies.extend(more.latencies);
+        self.latencies.sort_unstable();
+    }
+
     pub(crate) fn per_second(&self) -> Result<f64> {
         per_second(self.latencies.len(), self.elapsed)
     }

@@ -1,31 +1,22 @@
 //! What one more worker costs a fleet of 25, and one of 200: small workers, so that the supervisor's own work shows.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use acceptance::Poolwright;
-use anyhow::{Context, Result, ensure};
-use poolwright_embedded::Options;
-use poolwright_testkit::{Process, TestServer, built};
-use serde::Serialize;
-use tempfile::TempDir;
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
 
 use crate::process::{cpu, memory_mib};
 use crate::report::{Spread, say};
+use crate::small::{self, Small};
 
 pub(crate) const SIZES: [u32; 4] = [25, 50, 100, 200];
-/// How often a worker says how its pools are, as the real ones do.
-const GAUGES: Duration = Duration::from_secs(1);
 /// How long the supervisor is watched when nothing happens.
 pub(crate) const IDLE: Duration = Duration::from_secs(4);
 /// How often `status` is asked.
 const LOOKS: usize = 9;
-/// Half a second for each of 200 workers that are reloaded, and as much again.
-const PATIENCE: Duration = Duration::from_secs(240);
 
 /// A fleet of one size.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Figures {
     pub(crate) workers: u32,
     /// From `up` to all workers serving, the median of `status` from its command to its end, of `reload` and
@@ -54,55 +45,27 @@ pub(crate) async fn grow() -> Result<Vec<Figures>> {
 }
 
 async fn measure(workers: u32) -> Result<Figures> {
-    // The workers open nothing; the plan wants to see that they could.
-    let room = u16::try_from(2 * workers + 100)?;
-    let server = TestServer::embedded(Options::test().max_connections(room)).await?;
-    let directory = TempDir::new()?;
-    let manifest = manifest(
-        workers,
-        &built::program("fake-worker")?.display().to_string(),
-    );
-    fs::write(directory.path().join("poolwright.toml"), manifest)?;
-    let environment: BTreeMap<String, String> = [
-        ("DATABASE_URL", server.admin_url()?),
-        ("FAKE_WORKER_GAUGES_MS", GAUGES.as_millis().to_string()),
-        ("NO_COLOR", "1".to_owned()),
-    ]
-    .map(|(name, value)| (name.to_owned(), value))
-    .into();
-    let poolwright = Poolwright::new(directory.path().to_owned(), environment)?;
-
-    let begin = Instant::now();
-    let mut up = poolwright.start(&["up", "--no-prepare"])?;
-    let serve = |line: &str| line.contains("all workers serve");
-    up.line("that all workers serve", PATIENCE, serve).await?;
-    let start = begin.elapsed();
-    let supervisor = up.pid().context("the supervisor has ended")?;
-    let start_cpu_s = cpu(supervisor)?;
-    // What Postgres says of the fleet is a second's work, and not the start's.
-    up.line("what Postgres shows", PATIENCE, |line| {
-        line.starts_with("holds") || line.contains("violat")
-    })
-    .await?;
+    let server = small::server(workers).await?;
+    let fleet = Small::start(server.admin_url()?, workers, &[]).await?;
+    let (start_s, start_cpu_s) = (fleet.start.as_secs_f64(), fleet.start_cpu_s);
 
     let mut looks = Vec::new();
     for _ in 0..LOOKS {
-        looks.push(timed(&poolwright, &["status", "--json"]).await?);
+        looks.push(fleet.timed(&["status", "--json"]).await?);
     }
-    let before = cpu(supervisor)?;
+    let before = cpu(fleet.supervisor)?;
     tokio::time::sleep(IDLE).await;
-    let idle_cores = (cpu(supervisor)? - before) / IDLE.as_secs_f64();
+    let idle_cores = (cpu(fleet.supervisor)? - before) / IDLE.as_secs_f64();
 
-    let before = cpu(supervisor)?;
-    let reload_s = timed(&poolwright, &["reload"]).await?;
-    let reload_cpu_s = cpu(supervisor)? - before;
-    let memory_mib = memory_mib(supervisor)?;
-    let stop_s = timed(&poolwright, &["stop"]).await?;
-    ended(&mut up).await?;
+    let before = cpu(fleet.supervisor)?;
+    let reload_s = fleet.timed(&["reload"]).await?;
+    let reload_cpu_s = cpu(fleet.supervisor)? - before;
+    let memory_mib = memory_mib(fleet.supervisor)?;
+    let stop_s = fleet.stop().await?;
     server.stop().await?;
     Ok(Figures {
         workers,
-        start_s: start.as_secs_f64(),
+        start_s,
         status_s: Spread::of(looks).context("no looks")?.median,
         reload_s,
         stop_s,
@@ -111,39 +74,4 @@ async fn measure(workers: u32) -> Result<Figures> {
         idle_cores,
         memory_mib,
     })
-}
-
-async fn timed(poolwright: &Poolwright, arguments: &[&str]) -> Result<f64> {
-    let begin = Instant::now();
-    ended(&mut poolwright.start(arguments)?).await?;
-    Ok(begin.elapsed().as_secs_f64())
-}
-
-async fn ended(process: &mut Process) -> Result<()> {
-    let status = process.exited(PATIENCE).await?;
-    ensure!(
-        status.success(),
-        "it ended with {status}: {}",
-        process.tail()
-    );
-    Ok(())
-}
-
-fn manifest(workers: u32, program: &str) -> String {
-    format!(
-        r#"[apps.web]
-command = [{program:?}]
-instances = {workers}
-ready = "channel"
-ready_timeout = "60s"
-
-[apps.web.pools.prisma]
-max = {{ env = "PRISMA_POOL_MAX", default = 1 }}
-url = {{ env = "DATABASE_URL" }}
-
-[apps.web.pools.dbos]
-max = {{ env = "DBOS_POOL_MAX", default = 1 }}
-url = {{ env = "DATABASE_URL" }}
-"#
-    )
 }

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use poolwright_testkit::built;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -24,7 +24,7 @@ const ROUTES: usize = 10;
 const BROKEN: usize = 25;
 
 /// What one size took.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Examined {
     pub(crate) files: usize,
     pub(crate) mib: f64,

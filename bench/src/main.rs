@@ -1,56 +1,73 @@
-//! Five comparisons in one run, all on this machine: the two stacks, each with telemetry and without, the two process managers, a fleet of 25 workers
-//! with one of 200, and `doctor` on 5,000 files with it on 10,000.
+//! Both stacks side by side, and each against what limits it, all on this machine and by turns.
 //!
-//! Writes `docs/benchmarks.md` and the raw figures, `docs/benchmarks.json`. Takes about seventeen minutes.
-//! `BENCH_ROUNDS` (default 3) says how often stacks and managers are measured. With the name of a comparison as its argument (`stacks`,
-//! `telemetry`, `managers`, `crowd`, `doctor`) it measures only that one, prints what it found and writes nothing.
+//! Writes `docs/benchmarks.md`, its plots, and the raw figures (`docs/benchmarks.json`). With names of parts as arguments (`Part`
+//! has them) it measures only those, and puts them in the place of what is recorded of them; with `page` it measures nothing, and
+//! writes the page of what is recorded.
+//!
+//! | variable | meaning |
+//! | --- | --- |
+//! | `BENCH_ROUNDS` | how often what is compared is measured (default 3) |
+//! | `BENCH_DOCS` | a folder to write to instead of `docs` |
 
 mod client;
 mod crowd;
 mod doctor;
+mod limits;
 mod machine;
 mod managers;
+mod meter;
+mod network;
+mod part;
+mod pgbench;
 mod process;
 mod report;
+mod small;
 mod stacks;
+mod sweep;
+mod systemd;
 mod telemetry;
+mod tenants;
+mod watched;
+
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
+use poolwright_testkit::built;
 
+use crate::part::Part;
 use crate::report::Report;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
+    let elsewhere = std::env::var_os("BENCH_DOCS");
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let measures = arguments != ["page"];
     ensure!(
-        !cfg!(debug_assertions),
-        "a debug build measures the compiler; run `make bench`"
+        !measures || !cfg!(debug_assertions) || elsewhere.is_some(),
+        "a debug build measures the compiler; run `make bench`, or give BENCH_DOCS to try this program itself"
     );
-    let rounds = match std::env::var("BENCH_ROUNDS") {
-        Ok(given) => given
-            .parse()
-            .with_context(|| format!("BENCH_ROUNDS: found {given:?}"))?,
-        Err(_) => 3,
+    let rounds = rounds()?;
+    let docs = elsewhere.map_or_else(|| built::repository().join("docs"), PathBuf::from);
+    if !measures {
+        return Report::read(&docs)?.write(&docs);
+    }
+    let only = Part::wanted(&arguments)?;
+    let machine = machine::describe().await?;
+    let Some(parts) = only else {
+        return Report::new(machine, rounds).measure_all(&docs).await;
     };
-    let only = std::env::args().nth(1);
-    let wanted = |part: &str| only.as_deref().is_none_or(|only| only == part);
-    let mut report = Report::new(machine::describe().await?);
-    if wanted("stacks") {
-        report.stacks = stacks::compare(rounds).await?;
+    let mut report = Report::with(&docs, machine, rounds, &parts)?;
+    for part in parts {
+        report.measure(part, rounds).await?;
+        report.write(&docs)?;
     }
-    if wanted("telemetry") {
-        report.telemetry = telemetry::compare(rounds).await?;
-    }
-    if wanted("managers") {
-        report.managers = managers::compare(rounds).await?;
-    }
-    if wanted("crowd") {
-        report.crowd = crowd::grow().await?;
-    }
-    if wanted("doctor") {
-        report.doctor = doctor::examine()?;
-    }
-    match only {
-        Some(_) => report.print(),
-        None => report.write(),
-    }
+    Ok(())
+}
+
+fn rounds() -> Result<usize> {
+    let Ok(given) = std::env::var("BENCH_ROUNDS") else {
+        return Ok(3);
+    };
+    let rounds = given.parse().ok().filter(|rounds| *rounds > 0);
+    rounds.with_context(|| format!("BENCH_ROUNDS: found {given:?}, expected a number from 1"))
 }

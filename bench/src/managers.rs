@@ -12,7 +12,7 @@ use anyhow::{Context, Result, ensure};
 use poolwright_testkit::sampler::{Limits, Sampler};
 use poolwright_testkit::wait::Seen;
 use poolwright_testkit::{built, wait_until};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sqlx::PgConnection;
 use tempfile::TempDir;
@@ -42,7 +42,7 @@ const SLOW: Duration = Duration::from_secs(1);
 const REPLACED: Duration = Duration::from_secs(60);
 
 /// Every round of all.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Managers {
     pub(crate) pm2: Vec<Serving>,
     pub(crate) poolwright: Vec<Serving>,
@@ -52,7 +52,7 @@ pub(crate) struct Managers {
 }
 
 /// A fleet that serves.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Serving {
     /// From the command to the readiness of the last worker; the databases are prepared.
     pub(crate) start_s: f64,
@@ -67,7 +67,7 @@ pub(crate) struct Serving {
 }
 
 /// How fast one kind of request is answered.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Rate {
     pub(crate) per_second: f64,
     pub(crate) p50_ms: f64,
@@ -77,7 +77,7 @@ pub(crate) struct Rate {
 }
 
 /// A reload while users are at work.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Reload {
     /// From the command until every worker is replaced, the new ones are ready, and the command has returned.
     pub(crate) duration_s: f64,
@@ -212,25 +212,24 @@ fn write_ecosystem(files: &TempDir, setup: &Setup) -> Result<std::path::PathBuf>
 }
 
 async fn serve(fleet: &Fleet) -> Result<Serving> {
-    let manager = fleet.manager_pid()?;
+    let (manager, port) = (fleet.manager_pid()?, fleet.setup.port);
     let manager_mib = memory_mib(manager)?;
     Ok(Serving {
         start_s: fleet.took.as_secs_f64(),
         manager_mib,
-        health_fresh: rate(fleet, Connections::Fresh, health()).await?,
-        health_kept: rate(fleet, Connections::Kept, health()).await?,
-        orders_fresh: rate(fleet, Connections::Fresh, get()).await?,
-        orders_kept: rate(fleet, Connections::Kept, get()).await?,
+        health_fresh: rate(port, Connections::Fresh, health()).await?,
+        health_kept: rate(port, Connections::Kept, health()).await?,
+        orders_fresh: rate(port, Connections::Fresh, get()).await?,
+        orders_kept: rate(port, Connections::Kept, get()).await?,
         manager_loaded_mib: memory_mib(manager)?,
     })
 }
 
-fn health() -> String {
+pub(crate) fn health() -> String {
     "GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n".to_owned()
 }
 
-async fn rate(fleet: &Fleet, connections: Connections, request: String) -> Result<Rate> {
-    let port = fleet.setup.port;
+pub(crate) async fn rate(port: u16, connections: Connections, request: String) -> Result<Rate> {
     let until = Until::Time(WARM_UP);
     ask(port, connections, CLIENTS, until, request.clone(), 200).await?;
     let before = own_cpu()?;

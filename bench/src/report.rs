@@ -2,118 +2,232 @@
 
 mod crowd;
 mod doctor;
+mod limits;
 mod managers;
+mod plot;
+mod spread;
 mod stacks;
+mod sweep;
+mod systemd;
 mod telemetry;
+mod tenants;
+mod watched;
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+use std::time::Instant;
 
 use anyhow::{Context, Result};
-use poolwright_testkit::built;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+pub(crate) use self::spread::Spread;
+use self::spread::{not_ahead, number};
 use crate::crowd::Figures;
 use crate::doctor::Examined;
+use crate::limits::Limits;
 use crate::machine::Machine;
 use crate::managers::Managers;
+use crate::part::Part;
 use crate::stacks::Stacks;
+use crate::sweep::Step;
+use crate::systemd::Systemd;
 use crate::telemetry::Cost;
+use crate::tenants::Tenants;
+use crate::watched::Watched;
 
 /// Everything that was measured.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Report {
     machine: Machine,
-    pub(crate) stacks: Stacks,
-    pub(crate) telemetry: Vec<Cost>,
-    pub(crate) managers: Managers,
-    pub(crate) crowd: Vec<Figures>,
-    pub(crate) doctor: Vec<Examined>,
+    #[serde(default = "three")]
+    rounds: usize,
+    /// Parts that were measured again after the run, by themselves.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    alone: BTreeMap<Part, Alone>,
+    stacks: Option<Stacks>,
+    telemetry: Option<Vec<Cost>>,
+    limits: Option<Limits>,
+    tenants: Option<Tenants>,
+    pools: Option<Vec<Step>>,
+    workers: Option<Vec<Step>>,
+    managers: Option<Managers>,
+    systemd: Option<Systemd>,
+    crowd: Option<Vec<Figures>>,
+    watched: Option<Watched>,
+    doctor: Option<Vec<Examined>>,
 }
 
-/// The middle of the rounds and how far they lie apart.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Spread {
-    pub(crate) median: f64,
-    min: f64,
-    max: f64,
+/// What a part was measured on that is not of the run.
+#[derive(Debug, Serialize, Deserialize)]
+struct Alone {
+    rounds: usize,
+    machine: Machine,
 }
 
-impl Spread {
-    /// None of no values.
-    pub(crate) fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
-        let mut values: Vec<f64> = values.into_iter().collect();
-        values.sort_by(f64::total_cmp);
-        Some(Self {
-            median: *values.get(values.len() / 2)?,
-            min: *values.first()?,
-            max: *values.last()?,
-        })
-    }
-
-    /// Of one figure of every round.
-    fn over<T>(rounds: &[T], figure: impl Fn(&T) -> f64) -> Result<Self> {
-        Self::of(rounds.iter().map(figure)).context("nothing was measured")
-    }
-
-    /// As it stands in a table.
-    fn cell(self) -> String {
-        let [median, min, max] = [self.median, self.min, self.max].map(number);
-        if min == max {
-            median
-        } else {
-            format!("{median} ({min}–{max})")
-        }
-    }
-}
-
-fn number(value: f64) -> String {
-    if value == value.trunc() || value >= 100.0 {
-        format!("{value:.0}")
-    } else if value < 10.0 {
-        format!("{value:.2}")
-    } else {
-        format!("{value:.1}")
-    }
+/// As often as records from before the number was recorded have it.
+const fn three() -> usize {
+    3
 }
 
 impl Report {
-    pub(crate) fn new(machine: Machine) -> Self {
+    pub(crate) fn new(machine: Machine, rounds: usize) -> Self {
         Self {
             machine,
-            stacks: Stacks::default(),
-            telemetry: Vec::new(),
-            managers: Managers::default(),
-            crowd: Vec::new(),
-            doctor: Vec::new(),
+            rounds,
+            alone: BTreeMap::new(),
+            stacks: None,
+            telemetry: None,
+            limits: None,
+            tenants: None,
+            pools: None,
+            workers: None,
+            managers: None,
+            systemd: None,
+            crowd: None,
+            watched: None,
+            doctor: None,
         }
     }
 
-    /// What was measured so far, as data.
-    pub(crate) fn print(&self) -> Result<()> {
-        say(&serde_json::to_string_pretty(self)?);
+    /// What is recorded.
+    pub(crate) fn read(docs: &Path) -> Result<Self> {
+        let file = docs.join("benchmarks.json");
+        let recorded = fs::read_to_string(&file);
+        let recorded = recorded.with_context(|| format!("reading {}", file.display()))?;
+        serde_json::from_str(&recorded)
+            .with_context(|| format!("{} is none of this program's", file.display()))
+    }
+
+    /// What is recorded, into which `parts` will be measured on `machine`.
+    pub(crate) fn with(
+        docs: &Path,
+        machine: Machine,
+        rounds: usize,
+        parts: &[Part],
+    ) -> Result<Self> {
+        if !docs.join("benchmarks.json").exists() {
+            return Ok(Self::new(machine, rounds));
+        }
+        let mut report = Self::read(docs)?;
+        for part in parts {
+            let machine = machine.clone();
+            report.alone.insert(*part, Alone { rounds, machine });
+        }
+        Ok(report)
+    }
+
+    /// Measures everything, and writes it after each part: what was measured is not lost with what fails later.
+    pub(crate) async fn measure_all(&mut self, docs: &Path) -> Result<()> {
+        for part in Part::ALL {
+            match part {
+                // Measured with the next, which needs the same once more.
+                Part::Stacks => continue,
+                part => self.measure(part, self.rounds).await?,
+            }
+            if part == Part::Telemetry {
+                self.stacks = self.telemetry.as_deref().map(crate::telemetry::stacks);
+            }
+            self.write(docs)?;
+        }
         Ok(())
     }
 
-    /// Writes both files.
-    pub(crate) fn write(&self) -> Result<()> {
-        let docs = built::repository().join("docs");
-        std::fs::create_dir_all(&docs)?;
+    /// Measures a part, in the place of what was there of it.
+    pub(crate) async fn measure(&mut self, part: Part, rounds: usize) -> Result<()> {
+        let begin = Instant::now();
+        let measured = self.measure_one(part, rounds).await;
+        measured.with_context(|| format!("measuring {}", part.name()))?;
+        say(&format!("{} took {:.0?}", part.name(), begin.elapsed()));
+        Ok(())
+    }
+
+    async fn measure_one(&mut self, part: Part, rounds: usize) -> Result<()> {
+        match part {
+            Part::Stacks => self.stacks = Some(crate::stacks::compare(rounds).await?),
+            Part::Telemetry => self.telemetry = Some(crate::telemetry::compare(rounds).await?),
+            Part::Limits => self.limits = Some(crate::limits::compare(rounds).await?),
+            Part::Tenants => self.tenants = Some(crate::tenants::compare(rounds).await?),
+            Part::Pools => self.pools = Some(crate::sweep::pools(rounds).await?),
+            Part::Workers => self.workers = Some(crate::sweep::workers(rounds).await?),
+            Part::Managers => self.managers = Some(crate::managers::compare(rounds).await?),
+            Part::Systemd => self.systemd = Some(crate::systemd::compare(rounds).await?),
+            Part::Crowd => self.crowd = Some(crate::crowd::grow().await?),
+            Part::Watched => self.watched = Some(crate::watched::watch(rounds).await?),
+            Part::Doctor => self.doctor = Some(crate::doctor::examine()?),
+        }
+        Ok(())
+    }
+
+    fn section(&self, part: Part) -> Result<Option<String>> {
+        match part {
+            Part::Stacks => self.stacks.as_ref().map(stacks::section),
+            Part::Telemetry => self.telemetry.as_deref().map(telemetry::section),
+            Part::Limits => self.limits.as_ref().map(limits::section),
+            Part::Tenants => self.tenants.as_ref().map(tenants::section),
+            Part::Pools => self.pools.as_deref().map(sweep::pools),
+            Part::Workers => self.workers.as_deref().map(sweep::workers),
+            Part::Managers => self.managers.as_ref().map(managers::section),
+            Part::Systemd => self.systemd.as_ref().map(systemd::section),
+            Part::Crowd => self.crowd.as_deref().map(crowd::section),
+            Part::Watched => self.watched.as_ref().map(watched::section),
+            Part::Doctor => self.doctor.as_deref().map(doctor::section),
+        }
+        .transpose()
+    }
+
+    /// The pictures of the page, by their names.
+    fn pictures(&self) -> Result<Vec<(&'static str, String)>> {
+        let mut pictures = Vec::new();
+        if let Some(steps) = &self.pools {
+            let title = "Reads per second by the size of the pool";
+            let picture = sweep::picture(title, "connections of each ORM pool", steps)?;
+            pictures.push(("pools.svg", picture));
+        }
+        if let Some(steps) = &self.workers {
+            let title = "Reads per second by the number of workers";
+            pictures.push(("workers.svg", sweep::picture(title, "workers", steps)?));
+        }
+        if let Some(managers) = &self.managers {
+            pictures.push(("managers.svg", managers::picture(managers)?));
+        }
+        Ok(pictures)
+    }
+
+    /// Writes the page, its pictures and the data.
+    pub(crate) fn write(&self, docs: &Path) -> Result<()> {
+        let pictures = docs.join("benchmarks");
+        fs::create_dir_all(&pictures)?;
+        for (name, picture) in self.pictures()? {
+            fs::write(pictures.join(name), picture)?;
+        }
         let data = serde_json::to_string_pretty(self)?;
-        std::fs::write(docs.join("benchmarks.json"), data + "\n")?;
-        let page = self.page()?;
-        say(&page);
-        std::fs::write(docs.join("benchmarks.md"), page)?;
+        fs::write(docs.join("benchmarks.json"), data + "\n")?;
+        fs::write(docs.join("benchmarks.md"), self.page()?)?;
         Ok(())
     }
 
     fn page(&self) -> Result<String> {
-        let Self {
-            machine,
-            stacks,
-            telemetry,
-            managers,
-            crowd,
-            doctor,
-        } = self;
-        Ok(format!(
+        let mut page = self.head();
+        for part in Part::ALL {
+            let Some(section) = self.section(part)? else {
+                continue;
+            };
+            write!(page, "\n{section}")?;
+            if let Some(Alone { rounds, machine }) = self.alone.get(&part) {
+                writeln!(
+                    page,
+                    "\nThis part was measured again by itself, in {rounds} rounds, on {}.",
+                    machine.words()
+                )?;
+            }
+        }
+        Ok(page)
+    }
+
+    fn head(&self) -> String {
+        format!(
             "\
 # Benchmarks
 
@@ -122,30 +236,13 @@ the lowest and the highest in parentheses; every round stands in [benchmarks.jso
 alternates, each time on an empty Postgres of its own. Ratios travel between machines better than the figures
 themselves do.
 
-Measured on {processor}, {cores} cores, {memory} GiB, {kernel}, with a load average of {load:.1} before; {rustc}, Node {node},
-PostgreSQL {postgres}. Load generator, workers and database share the {cores} cores. The database flushes nothing to
-disk (`fsync = off`): the disk would hide the differences.
-
-{stacks}
-{telemetry}
-{managers}
-{crowd}
-{doctor}",
-            rounds = stacks.axum.len(),
-            processor = machine.processor,
-            cores = machine.cores,
-            memory = machine.memory_gib,
-            kernel = machine.kernel,
-            load = machine.load_before,
-            rustc = machine.rustc,
-            node = machine.node,
-            postgres = machine.postgres,
-            stacks = stacks::section(stacks)?,
-            telemetry = telemetry::section(telemetry)?,
-            managers = managers::section(managers)?,
-            crowd = crowd::section(crowd)?,
-            doctor = doctor::section(doctor)?,
-        ))
+Measured on {machine}. Load generator, workers and database share the {cores} cores. Where nothing else is said, the database flushes
+nothing to disk (`fsync = off`): the disk would hide the differences.
+",
+            rounds = self.rounds,
+            machine = self.machine.words(),
+            cores = self.machine.cores,
+        )
     }
 }
 
@@ -159,14 +256,18 @@ pub(crate) fn say(text: &str) {
 
 #[cfg(test)]
 mod tests {
+    use poolwright_testkit::built;
+
     use super::*;
 
     #[test]
-    fn a_cell_shows_the_median_and_how_far_the_rounds_lie_apart() {
-        let spread = |values: &[f64]| Spread::of(values.iter().copied()).unwrap().cell();
-        assert_eq!(spread(&[1200.4, 1100.0, 1300.0]), "1200 (1100–1300)");
-        assert_eq!(spread(&[18.0, 18.0, 18.0]), "18");
-        assert_eq!(spread(&[2.345]), "2.35");
-        assert!(Spread::of([]).is_none());
+    fn the_page_is_what_its_figures_say() {
+        let docs = built::repository().join("docs");
+        let report = Report::read(&docs).unwrap();
+        let page = fs::read_to_string(docs.join("benchmarks.md")).unwrap();
+        assert!(
+            report.page().unwrap() == page,
+            "docs/benchmarks.md is not made from docs/benchmarks.json"
+        );
     }
 }

@@ -6,10 +6,11 @@ use acceptance::{Cell, Fleet, Manager, Setup, Stack};
 use anyhow::{Context, Result};
 use poolwright_testkit::wait::Seen;
 use poolwright_testkit::wait_until;
-use serde::Serialize;
+use rustix::process::{Pid, Signal, kill_process};
+use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
-use crate::client::{Connections, Until, ask, per_second};
+use crate::client::{Answers, Connections, Until, ask, per_second};
 use crate::process::{self, own_cpu};
 use crate::report::{Spread, say};
 
@@ -19,15 +20,18 @@ pub(crate) const WORKERS: usize = 3;
 pub(crate) const LISTED: usize = 50;
 /// Node needs it to compile what is hot.
 pub(crate) const WARM_UP: Duration = Duration::from_secs(3);
-pub(crate) const READS: Duration = Duration::from_secs(6);
-pub(crate) const ORDERS: usize = 1500;
+/// How often a fleet is asked, and for what each time. Short: a machine that is shared is not the same for long, and two fleets that are
+/// compared take turns.
+pub(crate) const TURNS: usize = 8;
+pub(crate) const READS: Duration = Duration::from_millis(1_500);
+pub(crate) const ORDERS: usize = 150;
 /// All orders of the slower stack, several times over.
 const COMPLETED: Duration = Duration::from_secs(180);
 
-const TENANT: &str = "11111111-1111-4111-8111-111111111111";
+pub(crate) const TENANT: &str = "11111111-1111-4111-8111-111111111111";
 
 /// Every round of both.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Stacks {
     pub(crate) axum: Vec<Figures>,
     pub(crate) sveltekit: Vec<Figures>,
@@ -38,7 +42,7 @@ pub(crate) async fn compare(rounds: usize) -> Result<Stacks> {
     let mut stacks = Stacks::default();
     for _ in 0..rounds {
         for stack in [Stack::Axum, Stack::Sveltekit] {
-            let figures = measure(stack, &[]).await?;
+            let figures = measure(stack).await?;
             say(&format!(
                 "{:<10} {:>8.0} reads/s {:>8.1} orders/s {:>7.1} MiB",
                 stack.name(),
@@ -56,7 +60,7 @@ pub(crate) async fn compare(rounds: usize) -> Result<Stacks> {
 }
 
 /// What was measured.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Figures {
     /// Answers of `GET /api/orders` per second.
     pub(crate) reads_per_second: f64,
@@ -68,6 +72,8 @@ pub(crate) struct Figures {
     pub(crate) read_cpu_us: f64,
     /// Orders placed and shipped per second: three steps, two transactions and more each.
     pub(crate) orders_per_second: f64,
+    /// Processor time of the workers for one of them, in microseconds.
+    pub(crate) order_cpu_us: f64,
     /// Proportional set size per worker when it was ready, the median of the workers.
     pub(crate) idle_mib: f64,
     /// The same after all load.
@@ -76,58 +82,118 @@ pub(crate) struct Figures {
     pub(crate) generator_cores: f64,
 }
 
-/// Starts the fleet with these variables, measures, stops it.
-pub(crate) async fn measure(stack: Stack, variables: &[(&str, String)]) -> Result<Figures> {
-    // The durable sleep is idle time by design; here it would only put off the last orders.
-    let mut setup = Setup::new(stack)
-        .await?
-        .env("FULFIL_SLEEP_MS", "0")
-        .env("NODE_ENV", "production");
-    for (name, value) in variables {
-        setup = setup.env(name, value);
+/// A fleet to be measured: asked in slices, so that two of them can take turns.
+pub(crate) struct Measured {
+    fleet: Fleet,
+    admin: PgConnection,
+    placed: usize,
+    idle_mib: f64,
+    reads: Answers,
+    orders: Duration,
+    /// What reads and orders took of processors, in seconds: the workers', and the generator's for reads.
+    reads_cpu: f64,
+    orders_cpu: f64,
+    generator_cpu: f64,
+}
+
+impl Measured {
+    /// Starts it with these variables, and warms it up.
+    pub(crate) async fn start(stack: Stack, variables: &[(&str, String)]) -> Result<Self> {
+        // The durable sleep is idle time by design; here it would only put off the last orders.
+        let mut setup = Setup::new(stack)
+            .await?
+            .env("FULFIL_SLEEP_MS", "0")
+            .env("NODE_ENV", "production");
+        for (name, value) in variables {
+            setup = setup.env(name, value);
+        }
+        let manager = Manager::Poolwright;
+        let fleet = Fleet::from(Cell { stack, manager }, setup, WORKERS).await?;
+        let mut admin = fleet.setup.server.connect("order_desk").await?;
+        let idle_mib = memory(&fleet)?;
+        let port = fleet.setup.port;
+        place(port, LISTED).await?;
+        shipped(&mut admin, LISTED).await?;
+        let kept = Connections::Kept;
+        ask(port, kept, CLIENTS, Until::Time(WARM_UP), get(), 200).await?;
+        Ok(Self {
+            fleet,
+            admin,
+            placed: LISTED,
+            idle_mib,
+            reads: Answers::default(),
+            orders: Duration::ZERO,
+            reads_cpu: 0.0,
+            orders_cpu: 0.0,
+            generator_cpu: 0.0,
+        })
     }
-    let fleet = Fleet::from(
-        Cell {
-            stack,
-            manager: Manager::Poolwright,
-        },
-        setup,
-        WORKERS,
-    )
-    .await?;
-    let port = fleet.setup.port;
-    let kept = Connections::Kept;
-    let mut admin = fleet.setup.server.connect("order_desk").await?;
-    let idle_mib = memory(&fleet)?;
 
-    ask(port, kept, CLIENTS, Until::Requests(LISTED), post(), 202).await?;
-    shipped(&mut admin, LISTED).await?;
-    ask(port, kept, CLIENTS, Until::Time(WARM_UP), get(), 200).await?;
-    let (generator, workers) = (own_cpu()?, workers_cpu(&fleet)?);
-    let reads = ask(port, kept, CLIENTS, Until::Time(READS), get(), 200).await?;
-    let generator_cores = (own_cpu()? - generator) / reads.elapsed.as_secs_f64();
+    /// One turn of reads.
+    pub(crate) async fn read(&mut self) -> Result<()> {
+        let (port, kept) = (self.fleet.setup.port, Connections::Kept);
+        let (generator, workers) = (own_cpu()?, workers_cpu(&self.fleet)?);
+        let answers = ask(port, kept, CLIENTS, Until::Time(READS), get(), 200).await?;
+        self.generator_cpu += own_cpu()? - generator;
+        self.reads_cpu += workers_cpu(&self.fleet)? - workers;
+        self.reads.add(answers);
+        Ok(())
+    }
 
-    let read_cpu = workers_cpu(&fleet)? - workers;
-    let read_cpu_us = read_cpu * 1e6 / f64::from(u32::try_from(reads.latencies.len())?);
+    /// One turn of orders, until all are shipped.
+    pub(crate) async fn ship(&mut self) -> Result<()> {
+        let (begin, workers) = (Instant::now(), workers_cpu(&self.fleet)?);
+        place(self.fleet.setup.port, ORDERS).await?;
+        self.placed += ORDERS;
+        shipped(&mut self.admin, self.placed).await?;
+        self.orders += begin.elapsed();
+        self.orders_cpu += workers_cpu(&self.fleet)? - workers;
+        Ok(())
+    }
 
-    let begin = Instant::now();
-    ask(port, kept, CLIENTS, Until::Requests(ORDERS), post(), 202).await?;
-    shipped(&mut admin, LISTED + ORDERS).await?;
-    let orders_per_second = per_second(ORDERS, begin.elapsed())?;
+    /// Sends its workers a signal: another fleet's turn is not to be disturbed by what this one does without being asked.
+    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
+        for pid in pids(&self.fleet)? {
+            let pid = Pid::from_raw(i32::try_from(pid)?).context("no process")?;
+            kill_process(pid, signal)?;
+        }
+        Ok(())
+    }
 
-    let loaded_mib = memory(&fleet)?;
-    drop(admin);
-    fleet.stop().await?;
-    Ok(Figures {
-        reads_per_second: reads.per_second()?,
-        read_p50_ms: reads.percentile_ms(50),
-        read_p99_ms: reads.percentile_ms(99),
-        read_cpu_us,
-        orders_per_second,
-        idle_mib,
-        loaded_mib,
-        generator_cores,
-    })
+    /// Stops it.
+    pub(crate) async fn figures(self) -> Result<Figures> {
+        let loaded_mib = memory(&self.fleet)?;
+        drop(self.admin);
+        self.fleet.stop().await?;
+        let (reads, orders) = (&self.reads, self.placed - LISTED);
+        Ok(Figures {
+            reads_per_second: reads.per_second()?,
+            read_p50_ms: reads.percentile_ms(50),
+            read_p99_ms: reads.percentile_ms(99),
+            read_cpu_us: each_us(self.reads_cpu, reads.latencies.len())?,
+            orders_per_second: per_second(orders, self.orders)?,
+            order_cpu_us: each_us(self.orders_cpu, orders)?,
+            idle_mib: self.idle_mib,
+            loaded_mib,
+            generator_cores: self.generator_cpu / reads.elapsed.as_secs_f64(),
+        })
+    }
+}
+
+/// Starts the fleet, measures, stops it.
+async fn measure(stack: Stack) -> Result<Figures> {
+    let mut measured = Measured::start(stack, &[]).await?;
+    for _ in 0..TURNS {
+        measured.read().await?;
+    }
+    for _ in 0..TURNS {
+        measured.ship().await?;
+    }
+    measured.figures().await
+}
+
+fn each_us(seconds: f64, count: usize) -> Result<f64> {
+    Ok(seconds * 1e6 / f64::from(u32::try_from(count)?))
 }
 
 pub(crate) fn get() -> String {
@@ -141,6 +207,14 @@ pub(crate) fn post() -> String {
          content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     )
+}
+
+/// Places so many orders, over a connection for each: the worker that takes it runs the order's workflow, and over connections that
+/// are kept a worker that happened to take more of them would have more to do to the end.
+pub(crate) async fn place(port: u16, orders: usize) -> Result<()> {
+    let until = Until::Requests(orders);
+    ask(port, Connections::Fresh, CLIENTS, until, post(), 202).await?;
+    Ok(())
 }
 
 /// Waits until so many orders are shipped.
@@ -162,7 +236,7 @@ pub(crate) async fn shipped(admin: &mut PgConnection, orders: usize) -> Result<(
 }
 
 /// The worker's processes, as they named themselves.
-fn pids(fleet: &Fleet) -> Result<Vec<u32>> {
+pub(crate) fn pids(fleet: &Fleet) -> Result<Vec<u32>> {
     let pid = |(slot, ready): (&String, &serde_json::Value)| {
         let pid = ready["pid"].as_u64();
         let pid = pid.with_context(|| format!("no pid of {slot}"))?;

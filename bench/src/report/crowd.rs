@@ -10,7 +10,7 @@ use crate::crowd::{Figures, IDLE, SIZES};
 /// One line: a figure per worker, in the unit that its name says.
 type Line = (&'static str, fn(&Figures) -> f64);
 
-const LINES: [Line; 8] = [
+const LINES: [Line; 9] = [
     ("start, ms", |f| f.start_s * 1e3),
     ("status, ms", |f| f.status_s * 1e3),
     ("reload, ms", |f| f.reload_s * 1e3),
@@ -19,6 +19,9 @@ const LINES: [Line; 8] = [
         f.start_cpu_s * 1e3
     }),
     ("– for the reload, ms", |f| f.reload_cpu_s * 1e3),
+    ("– of that, what it takes besides idling, ms", |f| {
+        (f.reload_cpu_s - f.idle_cores * f.reload_s) * 1e3
+    }),
     ("– for a second in which nothing happens, ms", |f| {
         f.idle_cores * 1e3
     }),
@@ -64,7 +67,8 @@ In all, the {largest} start in {start} s, `status` takes {status} ms, `reload` r
 - The workers do what the channel asks for and open nothing: boot, launch, serve, report their gauges every second, drain. Each is a process
   that costs the machine some milliseconds to start, which is most of *start*.
 - *Start* is from the command to `all workers serve`, the others are commands from their start to their end, `status` the median of nine.
-- A *reload* watches each new worker for half a second before it goes on, which is most of its time; its processor time shows the rest.
+- A *reload* watches each new worker for half a second before it goes on, which is most of its time; its processor time shows the rest. In that half
+  second the whole fleet reports its gauges: the more workers, the more of it; the line below takes that off.
 - Nothing happens for {watched} s while processor time is read from `/proc/<pid>/task/*/schedstat`. Every size is measured once.
 ",
         largest = last.workers,

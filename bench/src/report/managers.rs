@@ -4,7 +4,8 @@ use std::fmt::Write;
 
 use anyhow::Result;
 
-use super::{Spread, number};
+use super::plot::{Pair, bars};
+use super::{Spread, not_ahead, number};
 use crate::managers::{
     ASKED, Managers, ORDERS_ONE_IN, Rate, Reload, SAMPLED, STEP, STUCK_AFTER, Serving, THINKING,
     WARM_UP,
@@ -121,10 +122,7 @@ pub(super) fn section(managers: &Managers) -> Result<String> {
             "the duration of a reload ({poolwright} s against {pm2} s of PM2 as it comes)"
         ));
     }
-    let behind = match behind.is_empty() {
-        true => "Poolwright is behind in none of these.".to_owned(),
-        false => format!("**Where Poolwright is not ahead:** {}.", behind.join("; ")),
-    };
+    let behind = not_ahead("Poolwright", &behind);
     let generator = |rate: fn(&Serving) -> &Rate, rounds: &[Serving]| {
         Spread::over(rounds, |s| rate(s).generator_cores).map(|spread| spread.median)
     };
@@ -133,6 +131,8 @@ pub(super) fn section(managers: &Managers) -> Result<String> {
 ## PM2's cluster mode and `poolwright up`
 
 The same build of the SvelteKit app, {WORKERS} workers, {CLIENTS} clients.
+
+![Requests per second under PM2 and under Poolwright](benchmarks/managers.svg)
 
 | | PM2 | Poolwright | Poolwright is better by |
 | --- | ---: | ---: | ---: |
@@ -173,4 +173,20 @@ A reload of all {WORKERS} workers while users are at work and orders are in flig
         kept_pm2 = generator(|s| &s.health_kept, &managers.pm2)?,
         kept_poolwright = generator(|s| &s.health_kept, &managers.poolwright)?,
     ))
+}
+
+/// The lines that are rates.
+pub(super) fn picture(managers: &Managers) -> Result<String> {
+    let mut pairs = Vec::new();
+    for Line { name, figure, more } in LINES {
+        if more {
+            pairs.push(Pair {
+                name: name.replace('`', ""),
+                own: Spread::over(&managers.poolwright, figure)?.median,
+                other: Spread::over(&managers.pm2, figure)?.median,
+            });
+        }
+    }
+    let title = "Requests per second of one app under both managers";
+    bars(title, ("Poolwright", "PM2"), &pairs)
 }
