@@ -9,9 +9,11 @@ use std::io::Write;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tracing::field::{Field, Visit};
-use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::filter::{FilterExt, filter_fn};
-use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+use tracing::level_filters::LevelFilter;
+use tracing::subscriber::Interest;
+use tracing::{Event, Level, Metadata, Subscriber};
+use tracing_subscriber::layer::{Context, Filter, Layer, SubscriberExt};
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry};
 
@@ -21,6 +23,16 @@ const DEFAULT_FILTER: &str = "info,dbos=warn,sqlx=warn,sea_orm=warn";
 
 struct JsonLines;
 
+/// Decides, for all layers, which lines are written and which spans are made.
+///
+/// In front of them, and not as a filter of each: a span that every layer's own filter declines at run time is made nevertheless, and entered and
+/// left with every poll, for nobody (`tracing-subscriber` 0.3). So is every span of every library where a layer is an `Option` that is `None`.
+struct Gate {
+    lines: EnvFilter,
+    /// Whether there is anybody to tell of spans.
+    spans: bool,
+}
+
 struct Fields(Map<String, Value>);
 
 /// Sends what `tracing` records to standard output, and its spans to `export` where there is one. `RUST_LOG` chooses the lines; the second
@@ -28,18 +40,51 @@ struct Fields(Map<String, Value>);
 pub fn init(export: Option<&otel::Export>) {
     let filter =
         EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
-    // No line tells of a span: without an export none is made, and with one `RUST_LOG` is not asked about each.
-    let events = filter_fn(|metadata| metadata.is_event());
-    Registry::default()
-        .with(export.and_then(otel::Export::layer))
-        .with(JsonLines.with_filter(events.and(filter)))
+    subscriber(export.and_then(otel::Export::layer), filter)
         .try_init()
         .ok();
+}
+
+/// Writes the lines that the filter lets through, and tells `spans` of spans.
+fn subscriber(
+    spans: Option<Box<dyn Layer<Registry> + Send + Sync>>,
+    lines: EnvFilter,
+) -> impl Subscriber + Send + Sync {
+    let gate = Gate {
+        lines,
+        spans: spans.is_some(),
+    };
+    Registry::default().with(spans).with(JsonLines).with(gate)
 }
 
 /// Writes a line that no filter takes away: those that the contract promises.
 pub fn announce(level: Level, msg: &str, fields: Map<String, Value>) {
     write(level, Value::from(msg), fields);
+}
+
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Gate {
+    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
+        match (metadata.is_span(), self.spans) {
+            (true, true) => otel::interest(metadata),
+            (true, false) => Interest::never(),
+            (false, _) => Filter::<S>::callsite_enabled(&self.lines, metadata),
+        }
+    }
+
+    fn enabled(&self, metadata: &Metadata<'_>, context: Context<'_, S>) -> bool {
+        match metadata.is_span() {
+            true => self.spans && otel::is_made(metadata, || context.lookup_current().is_some()),
+            false => self.lines.enabled(metadata, context),
+        }
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        let lines = self.lines.max_level_hint()?;
+        Some(match self.spans {
+            true => lines.max(LevelFilter::INFO),
+            false => lines,
+        })
+    }
 }
 
 impl<S: Subscriber> Layer<S> for JsonLines {
@@ -113,4 +158,41 @@ pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
         source = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tracing::subscriber::with_default;
+    use tracing::{info_span, warn_span};
+    use tracing_subscriber::layer::Identity;
+
+    fn query() -> tracing::Span {
+        info_span!(target: "sea_orm::database", "sea_orm.query_all")
+    }
+
+    #[test]
+    fn no_span_is_made_where_there_is_nobody_to_tell() {
+        with_default(subscriber(None, EnvFilter::new("info")), || {
+            assert!(info_span!("request").is_disabled());
+            assert!(query().is_disabled());
+            assert!(warn_span!(target: "sqlx::query", "query").is_disabled());
+        });
+    }
+
+    #[test]
+    fn a_query_is_a_span_within_a_request_and_nothing_by_itself() {
+        let told = Identity::new().with_filter(tracing_subscriber::filter::LevelFilter::INFO);
+        let subscriber = subscriber(Some(told.boxed()), EnvFilter::new("off"));
+        with_default(subscriber, || {
+            assert!(query().is_disabled());
+            let request = info_span!("request");
+            assert!(!request.is_disabled());
+            request.in_scope(|| {
+                assert!(!query().is_disabled());
+                assert!(warn_span!(target: "sqlx::query", "query").is_disabled());
+            });
+            assert!(query().is_disabled());
+        });
+    }
 }

@@ -45,8 +45,7 @@ use tokio::sync::oneshot;
 use tracing::subscriber::Interest;
 use tracing::{Level, Metadata, Span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
-use tracing_subscriber::filter::dynamic_filter_fn;
-use tracing_subscriber::layer::Context as Spanned;
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::{Layer, Registry};
 
 /// Who made the spans and metrics, in the words of the conventions.
@@ -115,17 +114,9 @@ impl Export {
             .with_threads(false)
             .with_target(false)
             .with_tracked_inactivity(false);
-        let recorded = dynamic_filter_fn(|metadata, spans: &Spanned<'_, Registry>| {
-            is_exported(metadata) && (!is_detail(metadata) || spans.lookup_current().is_some())
-        });
-        let recorded = recorded
-            .with_max_level_hint(Level::INFO)
-            .with_callsite_filter(|metadata| match is_exported(metadata) {
-                false => Interest::never(),
-                true if is_detail(metadata) => Interest::sometimes(),
-                true => Interest::always(),
-            });
-        Some(layer.with_filter(recorded).boxed())
+        // Of spans alone: a line within a span is no part of it.
+        let exported = filter_fn(is_exported).with_max_level_hint(Level::INFO);
+        Some(layer.with_filter(exported).boxed())
     }
 
     /// `router`, whose requests are observed.
@@ -251,6 +242,20 @@ fn is_detail(metadata: &Metadata<'_>) -> bool {
 fn is_of(metadata: &Metadata<'_>, name: &str) -> bool {
     let rest = metadata.target().strip_prefix(name);
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+}
+
+/// Whether spans of a callsite are made at all: of a detail, as [`is_made`] has it each time.
+pub(crate) fn interest(metadata: &Metadata<'_>) -> Interest {
+    match is_exported(metadata) {
+        false => Interest::never(),
+        true if is_detail(metadata) => Interest::sometimes(),
+        true => Interest::always(),
+    }
+}
+
+/// Whether a span is made, `within` another one or not.
+pub(crate) fn is_made(metadata: &Metadata<'_>, within: impl FnOnce() -> bool) -> bool {
+    is_exported(metadata) && (!is_detail(metadata) || within())
 }
 
 /// Makes `span` a child of whatever is current in `parent`; a root when that is nothing.
