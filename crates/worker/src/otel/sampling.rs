@@ -12,9 +12,10 @@ use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// How many traces a process begins, and in which time. One a second on average is more than anybody reads; they may come all at once.
+/// How many traces a process begins, and in which time. One every six seconds on average is more than anybody reads, and one order in a hundred where
+/// twenty are placed a second: a recorded one costs several times its own work. They may come all at once.
 const TRACES: u64 = 10;
-const WINDOW: Duration = Duration::from_secs(10);
+const WINDOW: Duration = Duration::from_secs(60);
 
 /// How it is decided.
 #[derive(Debug)]

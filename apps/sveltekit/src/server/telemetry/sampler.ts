@@ -1,13 +1,16 @@
 /**
- * Which traces are recorded where neither a caller nor the environment has decided: a process begins at most ten in ten seconds. A
+ * Which traces are recorded where neither a caller nor the environment has decided: a process begins at most ten in a minute. A
  * quiet service has all of them, and a loaded one is not slowed down by telling of every request.
  */
 import { SpanKind, trace, type Context } from '@opentelemetry/api';
 import { ParentBasedSampler, SamplingDecision, type Sampler } from '@opentelemetry/sdk-trace-base';
 
-/** One a second on average is more than anybody reads. They may come all at once. */
+/**
+ * One every six seconds on average is more than anybody reads, and one order in a hundred where twenty are placed a second: a recorded one costs
+ * several times its own work. They may come all at once.
+ */
 export const TRACES = 10;
-export const WINDOW_MS = 10_000;
+export const WINDOW_MS = 60_000;
 
 /** How many traces may still begin. */
 export class Limit {
