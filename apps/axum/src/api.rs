@@ -1,5 +1,6 @@
 //! The JSON routes.
 
+use crate::entity::order;
 use crate::failure::Failure;
 use crate::orders::{Desk, Details, NewOrder, Placed};
 use axum::extract::rejection::JsonRejection;
@@ -9,11 +10,16 @@ use axum::http::request::Parts;
 use axum::routing::get;
 use axum::{Json, Router};
 use poolwright_worker::Tenant;
-use serde_json::{Value, json};
+use serde::Serialize;
 use uuid::Uuid;
 
 /// The tenant of a request, by its header; `None` without one.
 struct OfTenant(Option<Tenant>);
+
+#[derive(Serialize)]
+struct Listed {
+    orders: Vec<order::Model>,
+}
 
 /// `/api/orders` and below, and an answer for whatever there is no route to.
 pub(crate) fn routes(desk: Desk) -> Router {
@@ -27,9 +33,9 @@ pub(crate) fn routes(desk: Desk) -> Router {
 async fn list(
     State(desk): State<Desk>,
     OfTenant(tenant): OfTenant,
-) -> Result<Json<Value>, Failure> {
+) -> Result<Json<Listed>, Failure> {
     let orders = desk.list(tenant).await?;
-    Ok(Json(json!({"orders": orders})))
+    Ok(Json(Listed { orders }))
 }
 
 async fn place(

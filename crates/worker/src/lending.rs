@@ -3,19 +3,11 @@
 //! The pool counts its connections but not its callers. [`Lending`] stands where callers come in, counts those who wait, and
 //! measures both times where somebody has asked for them ([`Lending::measure`]); nothing is measured otherwise.
 
-use sea_orm::{ConnAcquireErr, DbErr};
-use std::cell::Cell;
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::time::Instant;
-
-tokio::task_local! {
-    /// When the pool lent a connection to the task that waits in [`Lending::lend`]. What comes after it (`BEGIN`) is the
-    /// connection's use and no longer the wait.
-    static LENT: Cell<Option<Instant>>;
-}
 
 /// What is done with the times.
 pub trait Measure: Debug + Send + Sync {
@@ -53,44 +45,35 @@ impl Lending {
         self.measure.set(Box::new(measure)).ok();
     }
 
-    /// Carries `begin` out, which takes a connection of the pool and begins a transaction on it.
+    /// Waits for a connection of the pool, which `lent` lends. What comes after it (`BEGIN`) is the connection's use and no longer the wait.
     ///
-    /// Cancel safe as far as `begin` is.
+    /// Cancel safe as far as `lent` is.
     ///
     /// # Errors
-    /// What `begin` says.
+    /// What `lent` says.
     pub async fn lend<T>(
         self: &Arc<Self>,
-        begin: impl Future<Output = Result<T, DbErr>>,
-    ) -> Result<(T, Lent), DbErr> {
+        lent: impl Future<Output = Result<T, sqlx::Error>>,
+    ) -> Result<(T, Lent), sqlx::Error> {
         let _waiting = Waiting::new(&self.waiting);
         let Some(measure) = self.measure.get() else {
-            return Ok((begin.await?, Lent(None)));
+            return Ok((lent.await?, Lent(None)));
         };
         let asked = Instant::now();
-        let watched = async {
-            let begun = begin.await;
-            (begun, LENT.with(Cell::get).unwrap_or_else(Instant::now))
-        };
-        let (begun, lent) = LENT.scope(Cell::new(None), watched).await;
-        match begun {
-            Ok(begun) => {
-                measure.waited(lent - asked);
-                Ok((begun, Lent(Some((Arc::clone(self), lent)))))
+        match lent.await {
+            Ok(lent) => {
+                let since = Instant::now();
+                measure.waited(since - asked);
+                Ok((lent, Lent(Some((Arc::clone(self), since)))))
             }
             Err(error) => {
-                if matches!(error, DbErr::ConnectionAcquire(ConnAcquireErr::Timeout)) {
+                if matches!(error, sqlx::Error::PoolTimedOut) {
                     measure.timed_out();
                 }
                 Err(error)
             }
         }
     }
-}
-
-/// Says that the pool lends a connection to the task that calls. Nothing where nobody measures.
-pub(crate) fn lent() {
-    LENT.try_with(|lent| lent.set(Some(Instant::now()))).ok();
 }
 
 impl Drop for Lent {

@@ -9,7 +9,6 @@ pub(crate) mod loan;
 
 pub(crate) use loan::Loan;
 
-use crate::lending;
 use crate::settings::DatabaseUrl;
 use futures::future::{join_all, try_join_all};
 use sea_orm::{DatabaseConnection, SqlxPostgresConnector};
@@ -114,13 +113,9 @@ impl OrmPool {
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .test_before_acquire(false)
             .before_acquire(|connection, meta| {
-                Box::pin(async move {
-                    let fit = meta.idle_for < TRUSTED_FOR || answers(connection).await;
-                    if fit {
-                        lending::lent();
-                    }
-                    Ok(fit)
-                })
+                Box::pin(
+                    async move { Ok(meta.idle_for < TRUSTED_FOR || answers(connection).await) },
+                )
             })
             .after_connect(move |_, _| {
                 counter.fetch_add(1, Ordering::Relaxed);

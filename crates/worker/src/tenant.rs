@@ -77,23 +77,20 @@ impl Tenants {
     /// # Errors
     /// When no connection comes free in time, or the database refuses.
     pub async fn begin(&self, tenant: Option<Tenant>) -> Result<TenantTransaction, DbErr> {
-        let (loan, lent) = self.lending.lend(self.begun(tenant)).await?;
-        Ok(TenantTransaction {
-            loan: Mutex::new(loan),
-            _lent: lent,
-        })
-    }
-
-    /// A connection that has begun. One that turns out to be lost was asked for nothing yet: another one is, up to one more than all that
-    /// can be lost.
-    async fn begun(&self, tenant: Option<Tenant>) -> Result<Loan, DbErr> {
         let begin = begin(tenant);
+        // One that turns out to be lost was asked for nothing yet: another one is, up to one more than all that can be lost.
         let mut others = self.pool.max();
         loop {
-            let mut loan = self.pool.lend().await.map_err(not_lent)?;
+            let lent = self.lending.lend(self.pool.lend()).await;
+            let (mut loan, lent) = lent.map_err(not_lent)?;
             let begun = loan.begin(begin.clone());
             match in_span!("sea_orm.begin", None::<&str>, begun) {
-                Ok(()) => return Ok(loan),
+                Ok(()) => {
+                    return Ok(TenantTransaction {
+                        loan: Mutex::new(loan),
+                        _lent: lent,
+                    });
+                }
                 Err(error) if others > 0 && loan::is_lost(&error) => others -= 1,
                 Err(error) => return Err(query_failed(error)),
             }
@@ -129,9 +126,11 @@ impl ConnectionTrait for TenantTransaction {
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
         let mut loan = self.loan.lock().await;
         let (connection, answers) = loan.parts().map_err(execution_failed)?;
-        let text = statement.sql.clone();
-        let answer = answers.of(prepared(statement).execute(connection));
-        let done = in_span!("sea_orm.execute", text, answer);
+        let done = in_span!(
+            "sea_orm.execute",
+            statement.sql.as_str(),
+            answers.of(prepared(statement).execute(connection))
+        );
         done.map(ExecResult::from).map_err(execution_failed)
     }
 
@@ -147,18 +146,23 @@ impl ConnectionTrait for TenantTransaction {
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
         let mut loan = self.loan.lock().await;
         let (connection, answers) = loan.parts().map_err(query_failed)?;
-        let text = statement.sql.clone();
-        let answer = answers.of(prepared(statement).fetch_optional(connection));
-        let row = in_span!("sea_orm.query_one", text, answer).map_err(query_failed)?;
-        Ok(row.map(QueryResult::from))
+        let row = in_span!(
+            "sea_orm.query_one",
+            statement.sql.as_str(),
+            answers.of(prepared(statement).fetch_optional(connection))
+        );
+        Ok(row.map_err(query_failed)?.map(QueryResult::from))
     }
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
         let mut loan = self.loan.lock().await;
         let (connection, answers) = loan.parts().map_err(query_failed)?;
-        let text = statement.sql.clone();
-        let answer = answers.of(prepared(statement).fetch_all(connection));
-        let rows = in_span!("sea_orm.query_all", text, answer).map_err(query_failed)?;
+        let rows = in_span!(
+            "sea_orm.query_all",
+            statement.sql.as_str(),
+            answers.of(prepared(statement).fetch_all(connection))
+        );
+        let rows = rows.map_err(query_failed)?;
         Ok(rows.into_iter().map(QueryResult::from).collect())
     }
 }

@@ -5,7 +5,7 @@
 use super::names;
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, Method};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use opentelemetry::context::FutureExt;
@@ -63,16 +63,35 @@ async fn observe(State(requests): State<Requests>, request: Request, next: Next)
         span.set_attribute(names::ERROR_TYPE, status.as_u16().to_string());
     }
     if let Some(duration) = &requests.duration {
-        let mut attributes = vec![
-            KeyValue::new(names::HTTP_METHOD, method.to_string()),
-            KeyValue::new(names::URL_SCHEME, "http"),
-            KeyValue::new(names::HTTP_STATUS, i64::from(status.as_u16())),
-        ];
-        attributes
-            .extend(route.map(|route| KeyValue::new(names::HTTP_ROUTE, route.as_str().to_owned())));
-        duration.record(begun.elapsed().as_secs_f64(), &attributes);
+        let seconds = begun.elapsed().as_secs_f64();
+        let method = KeyValue::new(names::HTTP_METHOD, known(&method));
+        let scheme = KeyValue::new(names::URL_SCHEME, "http");
+        let status = KeyValue::new(names::HTTP_STATUS, i64::from(status.as_u16()));
+        match route {
+            Some(route) => {
+                let route = KeyValue::new(names::HTTP_ROUTE, route.as_str().to_owned());
+                duration.record(seconds, &[method, scheme, status, route]);
+            }
+            None => duration.record(seconds, &[method, scheme, status]),
+        }
     }
     response
+}
+
+/// A method as the conventions name it: what a client makes up makes no series of its own.
+fn known(method: &Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "POST" => "POST",
+        "HEAD" => "HEAD",
+        "PUT" => "PUT",
+        "PATCH" => "PATCH",
+        "DELETE" => "DELETE",
+        "OPTIONS" => "OPTIONS",
+        "CONNECT" => "CONNECT",
+        "TRACE" => "TRACE",
+        _ => "_OTHER",
+    }
 }
 
 /// The request's span; where it is not recorded none, and the context that says so.
