@@ -18,11 +18,13 @@ pub(crate) const CLIENTS: usize = 30;
 pub(crate) const WORKERS: usize = 3;
 /// A full page of the list.
 pub(crate) const LISTED: usize = 50;
-/// Node needs it to compile what is hot.
-pub(crate) const WARM_UP: Duration = Duration::from_secs(3);
+/// How many reads and orders go before, while nobody measures. Node needs them to compile what is hot: a worker is slower for its first thousands, and
+/// the more so the more code it runs.
+pub(crate) const READS_BEFORE: usize = 12_000;
+pub(crate) const ORDERS_BEFORE: usize = 450;
 /// How often a fleet is asked, and for what each time. Short: a machine that is shared is not the same for long, and two fleets that are
 /// compared take turns.
-pub(crate) const TURNS: usize = 8;
+pub(crate) const TURNS: usize = 12;
 pub(crate) const READS: Duration = Duration::from_millis(1_500);
 pub(crate) const ORDERS: usize = 150;
 /// All orders of the slower stack, several times over.
@@ -89,6 +91,7 @@ pub(crate) struct Measured {
     placed: usize,
     idle_mib: f64,
     reads: Answers,
+    shipped: usize,
     orders: Duration,
     /// What reads and orders took of processors, in seconds: the workers', and the generator's for reads.
     reads_cpu: f64,
@@ -115,13 +118,18 @@ impl Measured {
         place(port, LISTED).await?;
         shipped(&mut admin, LISTED).await?;
         let kept = Connections::Kept;
-        ask(port, kept, CLIENTS, Until::Time(WARM_UP), get(), 200).await?;
+        let before = Until::Requests(READS_BEFORE);
+        ask(port, kept, CLIENTS, before, get(), 200).await?;
+        place(port, ORDERS_BEFORE).await?;
+        let placed = LISTED + ORDERS_BEFORE;
+        shipped(&mut admin, placed).await?;
         Ok(Self {
             fleet,
             admin,
-            placed: LISTED,
+            placed,
             idle_mib,
             reads: Answers::default(),
+            shipped: 0,
             orders: Duration::ZERO,
             reads_cpu: 0.0,
             orders_cpu: 0.0,
@@ -145,6 +153,7 @@ impl Measured {
         let (begin, workers) = (Instant::now(), workers_cpu(&self.fleet)?);
         place(self.fleet.setup.port, ORDERS).await?;
         self.placed += ORDERS;
+        self.shipped += ORDERS;
         shipped(&mut self.admin, self.placed).await?;
         self.orders += begin.elapsed();
         self.orders_cpu += workers_cpu(&self.fleet)? - workers;
@@ -165,7 +174,7 @@ impl Measured {
         let loaded_mib = memory(&self.fleet)?;
         drop(self.admin);
         self.fleet.stop().await?;
-        let (reads, orders) = (&self.reads, self.placed - LISTED);
+        let (reads, orders) = (&self.reads, self.shipped);
         Ok(Figures {
             reads_per_second: reads.per_second()?,
             read_p50_ms: reads.percentile_ms(50),

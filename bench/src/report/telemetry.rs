@@ -50,7 +50,8 @@ pub(super) fn section(costs: &[Cost]) -> Result<String> {
 ## What telemetry costs
 
 The same as above with everything on: traces as they are limited by default, metrics every {EVERY_MS} ms, the pool's metrics printed; and with nothing on. In
-each round a fleet with everything on and one with nothing on take turns, the workers of the other one held (`SIGSTOP`): what the machine does besides meets both. The
+each round a fleet with everything on and one with nothing on take turns, the workers of the other one held (`SIGSTOP`): what the machine does besides meets both. They
+are warm: a process of Node is slower for its first thousands of requests, and more so with everything on. The
 last column is the median of the rounds, each compared in itself.
 
 | | off | on | on is more by |

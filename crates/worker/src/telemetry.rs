@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn a_query_is_a_span_within_a_request_and_nothing_by_itself() {
-        let told = Identity::new().with_filter(tracing_subscriber::filter::LevelFilter::INFO);
+        let told = Identity::new().with_filter(LevelFilter::INFO);
         let subscriber = subscriber(Some(told.boxed()), EnvFilter::new("off"));
         with_default(subscriber, || {
             assert!(query().is_disabled());
