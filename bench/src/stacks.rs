@@ -24,8 +24,9 @@ pub(crate) const READS_BEFORE: usize = 12_000;
 pub(crate) const ORDERS_BEFORE: usize = 450;
 /// How often a fleet is asked, and for what each time. Short: a machine that is shared is not the same for long, and two fleets that are
 /// compared take turns.
-pub(crate) const TURNS: usize = 12;
-pub(crate) const READS: Duration = Duration::from_millis(1_500);
+pub(crate) const READ_TURNS: usize = 24;
+pub(crate) const READS: Duration = Duration::from_secs(1);
+pub(crate) const ORDER_TURNS: usize = 12;
 pub(crate) const ORDERS: usize = 150;
 /// All orders of the slower stack, several times over.
 const COMPLETED: Duration = Duration::from_secs(180);
@@ -84,6 +85,14 @@ pub(crate) struct Figures {
     pub(crate) generator_cores: f64,
 }
 
+/// What was measured in one turn: reads, or orders that were completed.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Turn {
+    pub(crate) per_second: f64,
+    /// Processor time of the workers for one, in microseconds.
+    pub(crate) cpu_us: f64,
+}
+
 /// A fleet to be measured: asked in slices, so that two of them can take turns.
 pub(crate) struct Measured {
     fleet: Fleet,
@@ -138,26 +147,35 @@ impl Measured {
     }
 
     /// One turn of reads.
-    pub(crate) async fn read(&mut self) -> Result<()> {
+    pub(crate) async fn read(&mut self) -> Result<Turn> {
         let (port, kept) = (self.fleet.setup.port, Connections::Kept);
         let (generator, workers) = (own_cpu()?, workers_cpu(&self.fleet)?);
         let answers = ask(port, kept, CLIENTS, Until::Time(READS), get(), 200).await?;
         self.generator_cpu += own_cpu()? - generator;
-        self.reads_cpu += workers_cpu(&self.fleet)? - workers;
+        let cpu = workers_cpu(&self.fleet)? - workers;
+        self.reads_cpu += cpu;
+        let turn = Turn {
+            per_second: answers.per_second()?,
+            cpu_us: each_us(cpu, answers.latencies.len())?,
+        };
         self.reads.add(answers);
-        Ok(())
+        Ok(turn)
     }
 
     /// One turn of orders, until all are shipped.
-    pub(crate) async fn ship(&mut self) -> Result<()> {
+    pub(crate) async fn ship(&mut self) -> Result<Turn> {
         let (begin, workers) = (Instant::now(), workers_cpu(&self.fleet)?);
         place(self.fleet.setup.port, ORDERS).await?;
         self.placed += ORDERS;
         self.shipped += ORDERS;
         shipped(&mut self.admin, self.placed).await?;
-        self.orders += begin.elapsed();
-        self.orders_cpu += workers_cpu(&self.fleet)? - workers;
-        Ok(())
+        let (time, cpu) = (begin.elapsed(), workers_cpu(&self.fleet)? - workers);
+        self.orders += time;
+        self.orders_cpu += cpu;
+        Ok(Turn {
+            per_second: per_second(ORDERS, time)?,
+            cpu_us: each_us(cpu, ORDERS)?,
+        })
     }
 
     /// Sends its workers a signal: another fleet's turn is not to be disturbed by what this one does without being asked.
@@ -192,10 +210,10 @@ impl Measured {
 /// Starts the fleet, measures, stops it.
 async fn measure(stack: Stack) -> Result<Figures> {
     let mut measured = Measured::start(stack, &[]).await?;
-    for _ in 0..TURNS {
+    for _ in 0..READ_TURNS {
         measured.read().await?;
     }
-    for _ in 0..TURNS {
+    for _ in 0..ORDER_TURNS {
         measured.ship().await?;
     }
     measured.figures().await

@@ -7,10 +7,10 @@ use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
 use crate::report::say;
-use crate::stacks::{Figures, Measured, Stacks, TURNS};
+use crate::stacks::{Figures, Measured, ORDER_TURNS, READ_TURNS, Stacks, Turn};
 
-/// How often metrics are exported: sixty times as often as by default.
-pub(crate) const EVERY_MS: u32 = 1_000;
+/// How often metrics are exported: six times as often as by default.
+pub(crate) const EVERY_MS: u32 = 10_000;
 
 /// Every round of one stack.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -18,9 +18,19 @@ pub(crate) struct Cost {
     pub(crate) stack: String,
     pub(crate) off: Vec<Figures>,
     pub(crate) on: Vec<Figures>,
+    /// Every turn of reads, and every one of orders.
+    pub(crate) reads: Vec<Pair>,
+    pub(crate) orders: Vec<Pair>,
     /// What the collector was sent, in all rounds.
     pub(crate) requests: usize,
     pub(crate) spans: usize,
+}
+
+/// Two turns, one right after the other.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Pair {
+    pub(crate) off: Turn,
+    pub(crate) on: Turn,
 }
 
 impl Cost {
@@ -29,6 +39,8 @@ impl Cost {
             stack: stack.name().to_owned(),
             off: Vec::new(),
             on: Vec::new(),
+            reads: Vec::new(),
+            orders: Vec::new(),
             requests: 0,
             spans: 0,
         }
@@ -50,7 +62,7 @@ pub(crate) fn stacks(costs: &[Cost]) -> Stacks {
 /// Measures both. In each round the fleet with everything on and the one with everything off take turns, the other one held.
 pub(crate) async fn compare(rounds: usize) -> Result<Vec<Cost>> {
     let mut costs = [Stack::Axum, Stack::Sveltekit].map(|stack| (stack, Cost::of(stack)));
-    for _ in 0..rounds {
+    for round in 0..rounds {
         for (stack, cost) in &mut costs {
             let collector = Collector::start().await?;
             let on = [
@@ -58,11 +70,18 @@ pub(crate) async fn compare(rounds: usize) -> Result<Vec<Cost>> {
                 ("OTEL_METRIC_EXPORT_INTERVAL", EVERY_MS.to_string()),
                 ("PRINT_PRISMA_POOL_METRICS", "true".to_owned()),
             ];
-            let off = Measured::start(*stack, &[]).await?;
-            off.signal(Signal::STOP)?;
-            let on = Measured::start(*stack, &on).await?;
-            on.signal(Signal::STOP)?;
-            let (off, on) = turns(off, on).await?;
+            // Whichever starts second has more of the machine's memory in use before it.
+            let (off, on) = match round % 2 {
+                0 => {
+                    let off = held(*stack, &[]).await?;
+                    (off, held(*stack, &on).await?)
+                }
+                _ => {
+                    let on = held(*stack, &on).await?;
+                    (held(*stack, &[]).await?, on)
+                }
+            };
+            let (off, on) = turns(off, on, cost).await?;
             for (word, figures, all) in [("off", off, &mut cost.off), ("on", on, &mut cost.on)] {
                 say(&format!(
                     "{:<10} telemetry {word:<3} {:>8.0} reads/s {:>6.0} µs {:>8.1} orders/s {:>6.0} µs",
@@ -81,23 +100,47 @@ pub(crate) async fn compare(rounds: usize) -> Result<Vec<Cost>> {
     Ok(costs.map(|(_, cost)| cost).to_vec())
 }
 
+/// A fleet that is warm, and held.
+async fn held(stack: Stack, variables: &[(&str, String)]) -> Result<Measured> {
+    let measured = Measured::start(stack, variables).await?;
+    measured.signal(Signal::STOP)?;
+    Ok(measured)
+}
+
 /// Both are held before and go on after.
-async fn turns(mut off: Measured, mut on: Measured) -> Result<(Figures, Figures)> {
-    for turn in 0..2 * TURNS {
-        let (first, second) = match turn % 2 {
-            0 => (&mut off, &mut on),
-            _ => (&mut on, &mut off),
-        };
-        for measured in [first, second] {
-            measured.signal(Signal::CONT)?;
-            match turn < TURNS {
-                true => measured.read().await?,
-                false => measured.ship().await?,
+async fn turns(mut off: Measured, mut on: Measured, cost: &mut Cost) -> Result<(Figures, Figures)> {
+    for turn in 0..READ_TURNS + ORDER_TURNS {
+        let reads = turn < READ_TURNS;
+        // Each of them goes first as often as the other.
+        let pair = match turn % 2 {
+            0 => {
+                let off = one(&mut off, reads).await?;
+                let on = one(&mut on, reads).await?;
+                Pair { off, on }
             }
-            measured.signal(Signal::STOP)?;
+            _ => {
+                let on = one(&mut on, reads).await?;
+                let off = one(&mut off, reads).await?;
+                Pair { off, on }
+            }
+        };
+        match reads {
+            true => cost.reads.push(pair),
+            false => cost.orders.push(pair),
         }
     }
     off.signal(Signal::CONT)?;
     on.signal(Signal::CONT)?;
     Ok((off.figures().await?, on.figures().await?))
+}
+
+/// A turn of one that is held before and after.
+async fn one(measured: &mut Measured, reads: bool) -> Result<Turn> {
+    measured.signal(Signal::CONT)?;
+    let turn = match reads {
+        true => measured.read().await?,
+        false => measured.ship().await?,
+    };
+    measured.signal(Signal::STOP)?;
+    Ok(turn)
 }

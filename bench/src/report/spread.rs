@@ -27,6 +27,18 @@ impl Spread {
         Self::of(rounds.iter().map(figure)).context("nothing was measured")
     }
 
+    /// The median, and between what the middle half lies: where single values scatter more than what is to be told. None of no values.
+    pub(super) fn of_middle_half(values: impl IntoIterator<Item = f64>) -> Option<Self> {
+        let mut values: Vec<f64> = values.into_iter().collect();
+        values.sort_by(f64::total_cmp);
+        let at = |quarters: usize| values.get(values.len() * quarters / 4).copied();
+        Some(Self {
+            median: at(2)?,
+            min: at(1)?,
+            max: at(3)?,
+        })
+    }
+
     /// In percent of what is best.
     pub(super) fn of_best(self, best: f64) -> Self {
         let [median, min, max] =

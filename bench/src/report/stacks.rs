@@ -6,7 +6,8 @@ use anyhow::Result;
 
 use super::Spread;
 use crate::stacks::{
-    CLIENTS, Figures, LISTED, ORDERS, ORDERS_BEFORE, READS, READS_BEFORE, Stacks, TURNS, WORKERS,
+    CLIENTS, Figures, LISTED, ORDER_TURNS, ORDERS, ORDERS_BEFORE, READ_TURNS, READS, READS_BEFORE,
+    Stacks, WORKERS,
 };
 
 /// One line of the table.
@@ -82,10 +83,10 @@ pub(super) fn section(stacks: &Stacks) -> Result<String> {
 | | axum | SvelteKit | axum is better by |
 | --- | ---: | ---: | ---: |
 {table}
-- *Reads*: {TURNS} times {reads} s of `GET /api/orders` for one tenant, {LISTED} orders in each answer, after {READS_BEFORE} of
+- *Reads*: {READ_TURNS} times {reads} s of `GET /api/orders` for one tenant, {LISTED} orders in each answer, after {READS_BEFORE} of
   them and {ORDERS_BEFORE} orders as a warm-up. Each is a transaction under row-level security. The generator took {axum:.2} of a core while it read from axum and
   {sveltekit:.2} while it read from SvelteKit.
-- *Completed orders*: {TURNS} times {ORDERS} orders are placed as fast as they are accepted; the clock stops when the last is
+- *Completed orders*: {ORDER_TURNS} times {ORDERS} orders are placed as fast as they are accepted; the clock stops when the last is
   shipped. Each is a durable workflow of three steps, without the pause that the demo makes in between.
 - *Memory* is the proportional set size of the median worker (`/proc/<pid>/smaps_rollup`).
 ",

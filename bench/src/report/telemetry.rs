@@ -5,33 +5,82 @@ use std::fmt::Write;
 use anyhow::{Context, Result};
 
 use super::Spread;
-use crate::stacks::Figures;
-use crate::telemetry::{Cost, EVERY_MS};
+use crate::stacks::{Figures, Turn};
+use crate::telemetry::{Cost, EVERY_MS, Pair};
 
-/// One line of each stack: its name, and what it shows.
-type Line = (&'static str, fn(&Figures) -> f64);
+/// One line of each stack.
+struct Line {
+    name: &'static str,
+    /// What it shows of a round.
+    figure: fn(&Figures) -> f64,
+    /// By how much it is more with everything on, of everything that is compared in itself.
+    more: fn(&Cost) -> Vec<f64>,
+}
 
 const LINES: [Line; 5] = [
-    ("`GET /api/orders`, requests/s", |f| f.reads_per_second),
-    ("processor time of the workers for a request, µs", |f| {
-        f.read_cpu_us
-    }),
-    ("completed orders/s", |f| f.orders_per_second),
-    ("processor time of the workers for an order, µs", |f| {
-        f.order_cpu_us
-    }),
-    ("memory per worker after load, MiB", |f| f.loaded_mib),
+    Line {
+        name: "`GET /api/orders`, requests/s",
+        figure: |f| f.reads_per_second,
+        more: |cost| of_pairs(&cost.reads, |turn| turn.per_second),
+    },
+    Line {
+        name: "processor time of the workers for a request, µs",
+        figure: |f| f.read_cpu_us,
+        more: |cost| of_pairs(&cost.reads, |turn| turn.cpu_us),
+    },
+    Line {
+        name: "completed orders/s",
+        figure: |f| f.orders_per_second,
+        more: |cost| of_pairs(&cost.orders, |turn| turn.per_second),
+    },
+    Line {
+        name: "processor time of the workers for an order, µs",
+        figure: |f| f.order_cpu_us,
+        more: |cost| of_pairs(&cost.orders, |turn| turn.cpu_us),
+    },
+    Line {
+        name: "memory per worker after load, MiB",
+        figure: |f| f.loaded_mib,
+        more: |cost| {
+            let rounds = cost.off.iter().zip(&cost.on);
+            rounds
+                .map(|(off, on)| by(off.loaded_mib, on.loaded_mib))
+                .collect()
+        },
+    },
 ];
+
+fn of_pairs(pairs: &[Pair], figure: fn(&Turn) -> f64) -> Vec<f64> {
+    let by = |pair: &Pair| by(figure(&pair.off), figure(&pair.on));
+    pairs.iter().map(by).collect()
+}
+
+/// By how much the second is more, in percent.
+fn by(off: f64, on: f64) -> f64 {
+    (on / off - 1.0) * 100.0
+}
 
 pub(super) fn section(costs: &[Cost]) -> Result<String> {
     let mut table = String::new();
     let mut sent = String::new();
+    let turns = |cost: &Cost| {
+        format!(
+            "{} (reads) and {} (orders)",
+            cost.reads.len(),
+            cost.orders.len()
+        )
+    };
+    let pairs = costs.first().map(turns).context("nothing was measured")?;
     for cost in costs {
-        for (name, figure) in LINES {
+        for Line { name, figure, more } in LINES {
             let off = Spread::over(&cost.off, figure)?;
             let on = Spread::over(&cost.on, figure)?;
             let (stack, off, on) = (&cost.stack, off.cell(), on.cell());
-            let more = more(cost, figure)?;
+            let more = Spread::of_middle_half(more(cost)).context("nothing was measured")?;
+            let more = format!(
+                "{:+.1} % ({:+.1} – {:+.1})",
+                more.median, more.min, more.max
+            );
             writeln!(table, "| {stack}: {name} | {off} | {on} | {more} |")?;
         }
         let Cost {
@@ -52,19 +101,11 @@ pub(super) fn section(costs: &[Cost]) -> Result<String> {
 The same as above with everything on: traces as they are limited by default, metrics every {EVERY_MS} ms, the pool's metrics printed; and with nothing on. In
 each round a fleet with everything on and one with nothing on take turns, the workers of the other one held (`SIGSTOP`): what the machine does besides meets both. They
 are warm: a process of Node is slower for its first thousands of requests, and more so with everything on. The
-last column is the median of the rounds, each compared in itself.
+last column is the median of {pairs} such pairs of turns, each compared in itself, with what the middle half of them lies between; for memory, of the rounds.
 
 | | off | on | on is more by |
 | --- | ---: | ---: | ---: |
 {table}
 {sent}"
     ))
-}
-
-/// By how much a figure is more with everything on, of each round in itself, in percent.
-fn more(cost: &Cost, figure: fn(&Figures) -> f64) -> Result<String> {
-    let rounds = cost.off.iter().zip(&cost.on);
-    let more = rounds.map(|(off, on)| (figure(on) / figure(off) - 1.0) * 100.0);
-    let Spread { median, min, max } = Spread::of(more).context("nothing was measured")?;
-    Ok(format!("{median:+.1} % ({min:+.1} – {max:+.1})"))
 }

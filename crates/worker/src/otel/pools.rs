@@ -8,7 +8,7 @@ use crate::gauges::{Gauges, Reading};
 use crate::identity::{DBOS_POOL, ORM_POOL};
 use crate::lending::{Lending, Measure};
 use opentelemetry::KeyValue;
-use opentelemetry::metrics::{AsyncInstrument, Counter, Histogram, Meter};
+use opentelemetry::metrics::{AsyncInstrument, BoundHistogram, Counter, Meter};
 use poolwright_topology::channel::Gauge;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -30,8 +30,8 @@ struct Moment {
 /// The times of the ORM pool's callers.
 #[derive(Debug)]
 struct Times {
-    waited: Histogram<f64>,
-    used: Histogram<f64>,
+    waited: BoundHistogram<f64>,
+    used: BoundHistogram<f64>,
     timeouts: Counter<u64>,
     pool: [KeyValue; 1],
 }
@@ -136,6 +136,7 @@ impl Times {
                 .with_description(description)
                 .with_boundaries(names::SHORT_SECONDS.to_vec())
                 .build()
+                .bind(&[pool(ORM_POOL)])
         };
         let timeouts = meter
             .u64_counter(names::CONNECTION_TIMEOUTS)
@@ -162,11 +163,11 @@ impl Times {
 
 impl Measure for Times {
     fn waited(&self, time: Duration) {
-        self.waited.record(time.as_secs_f64(), &self.pool);
+        self.waited.record(time.as_secs_f64());
     }
 
     fn used(&self, time: Duration) {
-        self.used.record(time.as_secs_f64(), &self.pool);
+        self.used.record(time.as_secs_f64());
     }
 
     fn timed_out(&self) {

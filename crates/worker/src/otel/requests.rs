@@ -9,11 +9,13 @@ use axum::http::{HeaderMap, Method};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use opentelemetry::context::FutureExt;
-use opentelemetry::metrics::{Histogram, Meter};
+use opentelemetry::metrics::{BoundHistogram, Histogram, Meter};
 use opentelemetry::propagation::{Extractor, TextMapPropagator};
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
-use std::time::Instant;
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 use tracing::field::Empty;
 use tracing::{Instrument, Span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
@@ -22,23 +24,30 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 #[derive(Debug, Clone)]
 struct Requests {
     traced: bool,
-    duration: Option<Histogram<f64>>,
+    durations: Option<Arc<Durations>>,
 }
+
+/// The histogram of requests, with a place for each kind of them that there was: the SDK looks a place up by all attributes, with every
+/// measurement.
+#[derive(Debug)]
+struct Durations {
+    histogram: Histogram<f64>,
+    places: RwLock<HashMap<Kind, Routes>>,
+}
+
+/// A method and a status.
+type Kind = (&'static str, u16);
+
+/// By route; what has none has an empty one.
+type Routes = HashMap<Box<str>, BoundHistogram<f64>>;
 
 struct Headers<'a>(&'a HeaderMap);
 
 /// `router`, whose requests are traced, and measured where there is a meter.
 pub(super) fn observed(router: Router, traced: bool, meter: Option<&Meter>) -> Router {
-    let duration = meter.map(|meter| {
-        meter
-            .f64_histogram(names::REQUEST_DURATION)
-            .with_unit("s")
-            .with_description("How long requests took")
-            .with_boundaries(names::SECONDS.to_vec())
-            .build()
-    });
+    let durations = meter.map(|meter| Arc::new(Durations::new(meter)));
     router.layer(middleware::from_fn_with_state(
-        Requests { traced, duration },
+        Requests { traced, durations },
         observe,
     ))
 }
@@ -62,20 +71,50 @@ async fn observe(State(requests): State<Requests>, request: Request, next: Next)
         span.record("otel.status_code", "ERROR");
         span.set_attribute(names::ERROR_TYPE, status.as_u16().to_string());
     }
-    if let Some(duration) = &requests.duration {
-        let seconds = begun.elapsed().as_secs_f64();
-        let method = KeyValue::new(names::HTTP_METHOD, known(&method));
-        let scheme = KeyValue::new(names::URL_SCHEME, "http");
-        let status = KeyValue::new(names::HTTP_STATUS, i64::from(status.as_u16()));
-        match route {
-            Some(route) => {
-                let route = KeyValue::new(names::HTTP_ROUTE, route.as_str().to_owned());
-                duration.record(seconds, &[method, scheme, status, route]);
-            }
-            None => duration.record(seconds, &[method, scheme, status]),
-        }
+    if let Some(durations) = &requests.durations {
+        let route = route.as_ref().map_or("", MatchedPath::as_str);
+        durations.record(begun.elapsed(), (known(&method), status.as_u16()), route);
     }
     response
+}
+
+impl Durations {
+    fn new(meter: &Meter) -> Self {
+        let histogram = meter
+            .f64_histogram(names::REQUEST_DURATION)
+            .with_unit("s")
+            .with_description("How long requests took")
+            .with_boundaries(names::SECONDS.to_vec())
+            .build();
+        Self {
+            histogram,
+            places: RwLock::default(),
+        }
+    }
+
+    fn record(&self, time: Duration, kind: Kind, route: &str) {
+        let places = self.places.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(place) = places.get(&kind).and_then(|routes| routes.get(route)) {
+            place.record(time.as_secs_f64());
+            return;
+        }
+        drop(places);
+        let mut places = self.places.write().unwrap_or_else(PoisonError::into_inner);
+        let routes = places.entry(kind).or_default();
+        let place = routes.entry(route.into()).or_insert_with(|| {
+            let (method, status) = kind;
+            let route =
+                (!route.is_empty()).then(|| KeyValue::new(names::HTTP_ROUTE, route.to_owned()));
+            let attributes = [
+                KeyValue::new(names::HTTP_METHOD, method),
+                KeyValue::new(names::URL_SCHEME, "http"),
+                KeyValue::new(names::HTTP_STATUS, i64::from(status)),
+            ];
+            let attributes: Vec<_> = attributes.into_iter().chain(route).collect();
+            self.histogram.bind(&attributes)
+        });
+        place.record(time.as_secs_f64());
+    }
 }
 
 /// A method as the conventions name it: what a client makes up makes no series of its own.

@@ -20,6 +20,7 @@ import { isTracingSuppressed, suppressTracing } from '@opentelemetry/core';
 import { registerInstrumentations } from '@opentelemetry/instrumentation';
 import { HttpInstrumentation } from '@opentelemetry/instrumentation-http';
 import { PrismaInstrumentation } from '@prisma/instrumentation';
+import { getGlobalTracingHelper, setGlobalTracingHelper } from '@prisma/instrumentation-contract';
 import { IncomingMessage, Server } from 'node:http';
 import Module, { createRequire } from 'node:module';
 import { join } from 'node:path';
@@ -56,6 +57,7 @@ export function instrument(provider: TracerProvider, limit: Limit | undefined): 
 		// Enabled here and not by its making: it keeps the provider that it is enabled with. It asks it for a tracer with every span.
 		instrumentations: [new PrismaInstrumentation({ enabled: false, ignoreSpanTypes: UNINTERESTING })]
 	});
+	prismaBesides();
 	// The instrumentation patches the module when it is required, and it was imported long ago. What it patches for incoming
 	// requests is a prototype's method, which servers that exist have too.
 	createRequire(import.meta.url)('node:http');
@@ -83,6 +85,22 @@ function remembering(require: Require): Require {
 		if (!known.has(id)) known.set(id, Reflect.apply(require, this, [id]));
 		return known.get(id);
 	};
+}
+
+/** Prisma tells of its dozen steps by one helper. It is asked below a request that is left out as well, and makes a tracer's call of each. */
+function prismaBesides(): void {
+	const helper = getGlobalTracingHelper();
+	if (helper === undefined) throw new Error('Prisma is not instrumented, expected what PrismaInstrumentation sets');
+	setGlobalTracingHelper({
+		isEnabled: () => helper.isEnabled(),
+		getTraceParent: (within) => helper.getTraceParent(within),
+		dispatchEngineSpans: (spans, events, log) => helper.dispatchEngineSpans(spans, events, log),
+		getActiveContext: () => helper.getActiveContext(),
+		runInChildSpan: (options, work) => {
+			const within = (typeof options === 'string' ? undefined : options.context) ?? context.active();
+			return isTracingSuppressed(within) ? work() : helper.runInChildSpan(options, work);
+		}
+	});
 }
 
 /** Whether anything is told of a request. */
