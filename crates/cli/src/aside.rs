@@ -6,8 +6,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
+use tokio::sync::mpsc::{Sender, channel as bounded};
 
 /// How much may wait: seconds of a talkative fleet, and at most as many lines of 16 KiB.
 const ROOM: usize = 4096;
@@ -27,7 +28,7 @@ pub(crate) enum Given<T> {
 
 /// The near end. Dropping it lets the thread finish by itself, without waiting.
 pub(crate) struct Aside<T> {
-    queue: SyncSender<T>,
+    queue: Sender<T>,
     lost: Arc<AtomicU64>,
     ended: Receiver<()>,
 }
@@ -38,7 +39,8 @@ impl<T: Send + 'static> Aside<T> {
         name: &str,
         mut work: impl FnMut(Given<T>) + Send + 'static,
     ) -> std::io::Result<Self> {
-        let (queue, waiting) = sync_channel::<T>(ROOM);
+        // Of tokio's, which has memory only for what waits; the standard library's has it for all the room there is.
+        let (queue, mut waiting) = bounded::<T>(ROOM);
         let (alive, ended) = channel::<()>();
         let lost = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&lost);
@@ -51,7 +53,7 @@ impl<T: Send + 'static> Aside<T> {
                         0 => {}
                         count => work(Given::Lost(count)),
                     };
-                for item in &waiting {
+                while let Some(item) = waiting.blocking_recv() {
                     work(Given::One(item));
                     tell_lost(&mut work);
                 }

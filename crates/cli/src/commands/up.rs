@@ -179,14 +179,15 @@ impl Up {
             prompt.hear(event);
             feed.hear(event);
         };
-        let running = supervise(
+        // Large, and moved more than once on its way: on the heap it takes its memory once.
+        let running = Box::pin(supervise(
             supervisor,
             &backends,
             topology,
             &narrator,
             hear,
             (pages, background),
-        );
+        ));
         let shown = async {
             if let Some(web) = web {
                 web.serve(Arc::clone(&feed)).await;

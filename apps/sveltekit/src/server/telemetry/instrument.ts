@@ -114,7 +114,8 @@ export function besides(provider: TracerProvider): TracerProvider {
 	const tracers = new Map<string, Tracer>();
 	return {
 		getTracer: (name, version = '', options) => {
-			const key = `${name} ${version} ${options?.schemaUrl ?? ''}`;
+			// Asked with every span, and by most with a name alone.
+			const key = version === '' && options === undefined ? name : `${name} ${version} ${options?.schemaUrl ?? ''}`;
 			let tracer = tracers.get(key);
 			if (tracer === undefined) tracers.set(key, (tracer = passedBy(provider.getTracer(name, version, options))));
 			return tracer;
