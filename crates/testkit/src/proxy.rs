@@ -213,14 +213,26 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test]
-    async fn what_is_swallowed_arrives_when_it_carries_again() {
+    /// A server, and the network to it.
+    async fn far_away() -> (TcpListener, Proxy) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let proxy = Proxy::start(listener.local_addr().unwrap()).await.unwrap();
-        let mut client = TcpStream::connect(("127.0.0.1", proxy.port()))
+        (listener, proxy)
+    }
+
+    /// Both ends of a new connection.
+    async fn connected(listener: &TcpListener, proxy: &Proxy) -> (TcpStream, TcpStream) {
+        let client = TcpStream::connect(("127.0.0.1", proxy.port()))
             .await
             .unwrap();
-        let (mut server, _) = listener.accept().await.unwrap();
+        let (server, _) = listener.accept().await.unwrap();
+        (client, server)
+    }
+
+    #[tokio::test]
+    async fn what_is_swallowed_arrives_when_it_carries_again() {
+        let (listener, proxy) = far_away().await;
+        let (mut client, mut server) = connected(&listener, &proxy).await;
         client.write_all(b"one").await.unwrap();
         let mut read = [0; 3];
         server.read_exact(&mut read).await.unwrap();
@@ -240,22 +252,15 @@ mod tests {
 
     #[tokio::test]
     async fn a_forgotten_connection_is_never_carried_again_and_new_ones_are() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let proxy = Proxy::start(listener.local_addr().unwrap()).await.unwrap();
-        let mut old = TcpStream::connect(("127.0.0.1", proxy.port()))
-            .await
-            .unwrap();
-        let (mut old_server, _) = listener.accept().await.unwrap();
+        let (listener, proxy) = far_away().await;
+        let (mut old, mut old_server) = connected(&listener, &proxy).await;
         let mut read = [0; 3];
         old.write_all(b"one").await.unwrap();
         old_server.read_exact(&mut read).await.unwrap();
 
         proxy.forget();
         old.write_all(b"two").await.unwrap();
-        let mut new = TcpStream::connect(("127.0.0.1", proxy.port()))
-            .await
-            .unwrap();
-        let (mut new_server, _) = listener.accept().await.unwrap();
+        let (mut new, mut new_server) = connected(&listener, &proxy).await;
         new.write_all(b"new").await.unwrap();
         new_server.read_exact(&mut read).await.unwrap();
         assert_eq!(&read, b"new");
@@ -265,12 +270,8 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_sent_without_a_wait_in_between_is_one_round_trip() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let proxy = Proxy::start(listener.local_addr().unwrap()).await.unwrap();
-        let mut client = TcpStream::connect(("127.0.0.1", proxy.port()))
-            .await
-            .unwrap();
-        let (mut server, _) = listener.accept().await.unwrap();
+        let (listener, proxy) = far_away().await;
+        let (mut client, mut server) = connected(&listener, &proxy).await;
         let mut read = [0; 3];
         for trips in 1..=3 {
             for _ in 0..2 {
@@ -285,8 +286,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_is_refused_is_cut_off_whether_connected_already_or_not() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let proxy = Proxy::start(listener.local_addr().unwrap()).await.unwrap();
+        let (listener, proxy) = far_away().await;
         let address = ("127.0.0.1", proxy.port());
         let mut before = TcpStream::connect(address).await.unwrap();
         let (_server, _) = listener.accept().await.unwrap();

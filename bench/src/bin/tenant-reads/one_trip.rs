@@ -7,14 +7,13 @@ use anyhow::{Context, Result};
 use axum::extract::State;
 use axum::routing::get;
 use axum::{Json, Router};
-use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 use time::OffsetDateTime;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use crate::Failed;
-use crate::order::Model;
+use crate::order::{Listed, Model};
 
 const QUERY: &str = "SELECT id, tenant_id, item, quantity, status, workflow_id, created_at
                      FROM orders ORDER BY created_at DESC, id LIMIT 50";
@@ -39,9 +38,9 @@ pub(crate) async fn routes(url: &str, max: u32) -> Result<Router> {
         .with_state(Arc::new(Connections { free, permits })))
 }
 
-async fn list(State(connections): State<Arc<Connections>>) -> Result<Json<Value>, Failed> {
+async fn list(State(connections): State<Arc<Connections>>) -> Result<Json<Listed>, Failed> {
     let orders = connections.read().await?;
-    Ok(Json(json!({"orders": orders})))
+    Ok(Json(Listed { orders }))
 }
 
 impl Connections {

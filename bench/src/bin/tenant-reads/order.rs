@@ -18,6 +18,12 @@ pub(crate) struct Model {
     pub(crate) created_at: OffsetDateTime,
 }
 
+/// The answer, as the order desk writes it.
+#[derive(Serialize)]
+pub(crate) struct Listed {
+    pub(crate) orders: Vec<Model>,
+}
+
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub(crate) enum Relation {}
 

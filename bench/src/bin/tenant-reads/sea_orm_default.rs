@@ -9,9 +9,8 @@ use sea_orm::{
     ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, EntityTrait,
     QueryOrder, QuerySelect, Statement, TransactionTrait,
 };
-use serde_json::{Value, json};
 
-use crate::order::{self, Model};
+use crate::order::{self, Listed, Model};
 use crate::{Failed, PAGE, tenant};
 
 pub(crate) async fn routes(url: &str, max: u32) -> Result<Router> {
@@ -26,9 +25,9 @@ pub(crate) async fn routes(url: &str, max: u32) -> Result<Router> {
 async fn list(
     State(orm): State<DatabaseConnection>,
     headers: HeaderMap,
-) -> Result<Json<Value>, Failed> {
+) -> Result<Json<Listed>, Failed> {
     let orders = read(&orm, &tenant(&headers)?).await?;
-    Ok(Json(json!({"orders": orders})))
+    Ok(Json(Listed { orders }))
 }
 
 async fn read(orm: &DatabaseConnection, tenant: &str) -> Result<Vec<Model>> {

@@ -4,11 +4,13 @@ use crate::system::{VERSION, begin, held, migrated, open, poll, session, standin
 use anyhow::{Result, ensure};
 use poolwright_lock::{Lock, LockName};
 use poolwright_recover::{Error, Intent, Outcome, Report, Sign, Standing, Store, Stuck, Version};
+use poolwright_testkit::proxy::Proxy;
 use poolwright_testkit::wait::Seen;
 use poolwright_testkit::{TestServer, wait_until};
 use poolwright_topology::declare::DatabaseUrl;
 use sqlx::postgres::PgConnection;
 use sqlx::{Connection, query};
+use std::net::Ipv4Addr;
 use std::thread;
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -236,6 +238,41 @@ async fn what_an_executor_of_another_host_took_up_in_the_middle_is_seen_and_left
     let pending = [(("web-2".into(), "PENDING".into()), 3)];
     assert_eq!(standing(&mut db).await?, pending.into());
     there.close().await?;
+    server.stop().await
+}
+
+/// The network forgets a recovery in the middle of its transaction: Postgres ends that, and another recovery takes it up.
+#[tokio::test]
+async fn what_a_recovery_had_locked_is_free_soon_when_the_network_forgets_it() -> Result<()> {
+    let (server, url, mut db) = system().await?;
+    let network = Proxy::start((Ipv4Addr::LOCALHOST, server.port()?).into()).await?;
+    let [near, far] = [server.port()?, network.port()].map(|port| format!(":{port}/"));
+    let far = DatabaseUrl::parse(&url.expose().replace(&near, &far))?;
+    assert_ne!(far.port(), url.port());
+    begin(&mut db, "web-2", VERSION, 3).await?;
+    let mut gate = Gate::shut(&url).await?;
+    let mut store = open(&far).await?;
+    let recovery = tokio::spawn(async move { recover(&mut store).await });
+    gate.until_somebody_waits().await?;
+
+    network.forget();
+    gate.open().await?;
+    // The transaction that is lost has what this one wants.
+    query("SET lock_timeout = '20s'").execute(&mut db).await?;
+    query("SELECT FROM dbos.workflow_status FOR UPDATE")
+        .execute(&mut db)
+        .await?;
+    recovery.abort();
+    // The locks of this host go with it.
+    assert!(recovery.await.is_err());
+    let pending = [(("web-2".into(), "PENDING".into()), 3)];
+    assert_eq!(
+        standing(&mut db).await?,
+        pending.into(),
+        "nothing half done"
+    );
+    let mut store = open(&url).await?;
+    assert_eq!(recover(&mut store).await?.reenqueued(), 3);
     server.stop().await
 }
 

@@ -117,6 +117,9 @@ impl Durations {
     }
 }
 
+/// The conventions' word for a method that they do not know.
+const OTHER: &str = "_OTHER";
+
 /// A method as the conventions name it: what a client makes up makes no series of its own.
 fn known(method: &Method) -> &'static str {
     match method.as_str() {
@@ -129,7 +132,7 @@ fn known(method: &Method) -> &'static str {
         "OPTIONS" => "OPTIONS",
         "CONNECT" => "CONNECT",
         "TRACE" => "TRACE",
-        _ => "_OTHER",
+        _ => OTHER,
     }
 }
 
@@ -139,10 +142,12 @@ fn span(request: &Request, route: Option<&MatchedPath>) -> (Span, Option<Context
     if let Some(left_out) = super::left_out(&parent) {
         return (Span::none(), Some(left_out));
     }
-    let method = request.method();
+    let method = known(request.method());
+    // The conventions' word for a span of a method that they do not know.
+    let word = if method == OTHER { "HTTP" } else { method };
     let name = match route {
-        Some(route) => format!("{method} {}", route.as_str()),
-        None => method.to_string(),
+        Some(route) => format!("{word} {}", route.as_str()),
+        None => word.to_owned(),
     };
     // No parent but the caller's: what this task did before is another request.
     let span = tracing::info_span!(
@@ -153,7 +158,7 @@ fn span(request: &Request, route: Option<&MatchedPath>) -> (Span, Option<Context
         otel.status_code = Empty,
     );
     super::adopt(&span, parent);
-    span.set_attribute(names::HTTP_METHOD, method.to_string());
+    span.set_attribute(names::HTTP_METHOD, method);
     span.set_attribute(names::URL_SCHEME, "http");
     span.set_attribute(names::URL_PATH, request.uri().path().to_owned());
     if let Some(route) = route {
@@ -169,5 +174,20 @@ impl Extractor for Headers<'_> {
 
     fn keys(&self) -> Vec<&str> {
         self.0.keys().map(|name| name.as_str()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_client_makes_up_is_one_method_and_what_http_has_is_itself() {
+        for method in [Method::GET, Method::POST, Method::PATCH, Method::TRACE] {
+            assert_eq!(known(&method), method.as_str());
+        }
+        for made_up in ["BREW", "get", "GETS"] {
+            assert_eq!(known(&made_up.parse().unwrap()), OTHER);
+        }
     }
 }
