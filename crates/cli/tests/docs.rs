@@ -133,7 +133,7 @@ fn quoted(text: &str) -> impl Iterator<Item = &str> {
 fn every_test_that_the_guarantees_name_is_there() {
     let guarantees = read("docs/guarantees.md");
     let mut sources = String::new();
-    let mut folders = vec![path("tests/acceptance/tests"), path("crates/cli/tests")];
+    let mut folders = vec![path("tests/acceptance/tests"), path("crates")];
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();

@@ -4,29 +4,19 @@
 //! once, because an operator who repairs one variable per restart repairs eight in eight restarts.
 //! The environment is an argument (a function from name to value), so no test touches the real one.
 
+mod mistakes;
+mod signals;
+
 use crate::identity::Identity;
-use axum::http::Uri;
+use mistakes::without_password;
+pub use mistakes::{Mistake, Mistakes};
 pub use poolwright_topology::declare::DatabaseUrl;
 use poolwright_topology::declare::UrlError;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use std::fmt;
+pub use signals::Signals;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
-
-/// One variable that is not what it should be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mistake {
-    variable: &'static str,
-    found: Option<String>,
-    expected: String,
-}
-
-/// Every mistake of an environment; its text is what the operator reads.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub struct Mistakes(Vec<Mistake>);
 
 /// Reads variables and collects what is wrong with them.
 pub struct Reader<'a> {
@@ -65,23 +55,6 @@ pub struct Settings {
     pub signals: Signals,
 }
 
-/// What is exported by OTLP. Where to, with which headers and how often, the SDK reads from its own variables.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Signals {
-    /// Whether there is an endpoint for traces.
-    pub traces: bool,
-    /// Whether there is one for metrics.
-    pub metrics: bool,
-    /// Whether the traces that begin here are limited in number: no sampler is named (`OTEL_TRACES_SAMPLER`).
-    pub limited: bool,
-    /// How long the collector may take to answer (`OTEL_EXPORTER_OTLP_TIMEOUT`).
-    pub timeout: Duration,
-    /// Whom to trust in place of the public authorities when the collector is reached by TLS (`OTEL_EXPORTER_OTLP_CERTIFICATE`).
-    pub trusted: Option<Vec<CertificateDer<'static>>>,
-    /// What the service is called in place of its app's name (`OTEL_SERVICE_NAME`).
-    pub service_name: Option<String>,
-}
-
 /// Who started this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Surroundings {
@@ -105,9 +78,6 @@ const INSTANCES_LIMIT: u64 = 512;
 /// Longer than a process that is ending takes, short enough for its reason to be read before anybody gives
 /// up on the start: both process managers wait 30 s for a worker.
 const LOCK_TIMEOUT_MS: u64 = 10_000;
-
-/// What the conventions say.
-const EXPORT_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Settings {
     /// Reads a worker's variables; mistakes stay in `reader`.
@@ -244,88 +214,13 @@ impl<'a> Reader<'a> {
     pub fn finish<T>(self, value: Option<T>) -> Result<T, Mistakes> {
         match value {
             Some(value) if self.mistakes.is_empty() => Ok(value),
-            _ => Err(Mistakes(self.mistakes)),
+            _ => Err(Mistakes::new(self.mistakes)),
         }
     }
 
     /// A variable that is set to something: OpenTelemetry's variables mean nothing when they are empty.
     fn given(&self, variable: &str) -> Option<String> {
         (self.source)(variable).filter(|value| !value.is_empty())
-    }
-
-    fn signals(&mut self) -> Option<Signals> {
-        let disabled = match self.given("OTEL_SDK_DISABLED") {
-            Some(found) => found.eq_ignore_ascii_case("true"),
-            None => false,
-        };
-        let common = self.endpoint("OTEL_EXPORTER_OTLP_ENDPOINT");
-        let traces = self.endpoint("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT");
-        let metrics = self.endpoint("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT");
-        let spoken = [
-            "OTEL_EXPORTER_OTLP_PROTOCOL",
-            "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
-            "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL",
-        ]
-        .map(|variable| self.protocol(variable));
-        let trusted = self.certificates("OTEL_EXPORTER_OTLP_CERTIFICATE");
-        let timeout = match self.given("OTEL_EXPORTER_OTLP_TIMEOUT") {
-            Some(_) => self.milliseconds("OTEL_EXPORTER_OTLP_TIMEOUT", 0),
-            None => Some(EXPORT_TIMEOUT),
-        };
-        let common = common?;
-        for protocol in spoken {
-            protocol?;
-        }
-        Some(Signals {
-            traces: (common || traces?) && !disabled,
-            metrics: (common || metrics?) && !disabled,
-            limited: self.given("OTEL_TRACES_SAMPLER").is_none(),
-            timeout: timeout?,
-            trusted: trusted?,
-            service_name: self.given("OTEL_SERVICE_NAME"),
-        })
-    }
-
-    /// Whether an endpoint is set.
-    fn endpoint(&mut self, variable: &'static str) -> Option<bool> {
-        let Some(found) = self.given(variable) else {
-            return Some(false);
-        };
-        let is_http = found.parse().is_ok_and(|uri: Uri| {
-            uri.authority().is_some() && matches!(uri.scheme_str(), Some("http" | "https"))
-        });
-        if is_http {
-            return Some(true);
-        }
-        let expected = "an http:// or https:// URL".into();
-        self.refuse(variable, Some(without_password(&found)), expected)
-    }
-
-    /// The certificates of the file that is named, if one is.
-    fn certificates(
-        &mut self,
-        variable: &'static str,
-    ) -> Option<Option<Vec<CertificateDer<'static>>>> {
-        let Some(found) = self.given(variable) else {
-            return Some(None);
-        };
-        let file = CertificateDer::pem_file_iter(&found);
-        let certificates =
-            file.and_then(|certificates| certificates.collect::<Result<Vec<_>, _>>());
-        match certificates {
-            Ok(certificates) if !certificates.is_empty() => Some(Some(certificates)),
-            _ => self.refuse(variable, Some(found), "a file of PEM certificates".into()),
-        }
-    }
-
-    /// The one protocol that is spoken, or none in particular.
-    fn protocol(&mut self, variable: &'static str) -> Option<()> {
-        match self.given(variable) {
-            Some(found) if found != "http/protobuf" => {
-                self.refuse(variable, Some(found), "http/protobuf".into())
-            }
-            _ => Some(()),
-        }
     }
 
     fn surroundings(&mut self) -> Option<Surroundings> {
@@ -376,63 +271,9 @@ impl<'a> Reader<'a> {
         found: Option<String>,
         expected: String,
     ) -> Option<T> {
-        self.mistakes.push(Mistake {
-            variable,
-            found,
-            expected,
-        });
+        self.mistakes.push(Mistake::new(variable, found, expected));
         None
     }
-}
-
-impl fmt::Display for Mistakes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let count = self.0.len();
-        let noun = if count == 1 { "mistake" } else { "mistakes" };
-        write!(f, "invalid environment, {count} {noun}:")?;
-        for mistake in &self.0 {
-            write!(f, "\n  {mistake}")?;
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Display for Mistake {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.found {
-            Some(found) => write!(f, "{}: found \"{found}\"", self.variable)?,
-            None => write!(f, "{}: not set", self.variable)?,
-        }
-        write!(f, ", expected {}", self.expected)
-    }
-}
-
-/// `text` with what stands where a URL has its password replaced by `***`.
-///
-/// Works on text instead of a parsed URL because it is needed most where the text is no URL: from
-/// the first `:` after `://` (or from the start) up to the last `@`. It also hides `password=` in a
-/// query.
-fn without_password(text: &str) -> String {
-    let start = text.find("://").map_or(0, |at| at + 3);
-    let (scheme, rest) = text.split_at(start);
-    let masked = match rest.rfind('@') {
-        Some(at) => match rest[..at].find(':') {
-            Some(colon) => format!("{}:***{}", &rest[..colon], &rest[at..]),
-            None => rest.to_owned(),
-        },
-        None => rest.to_owned(),
-    };
-    let query = match masked.find("password=") {
-        Some(at) => {
-            let value = at + "password=".len();
-            let end = masked[value..]
-                .find('&')
-                .map_or(masked.len(), |length| value + length);
-            format!("{}***{}", &masked[..value], &masked[end..])
-        }
-        None => masked,
-    };
-    format!("{scheme}{query}")
 }
 
 #[cfg(test)]
