@@ -255,7 +255,8 @@ pub(crate) fn interest(metadata: &Metadata<'_>) -> Interest {
 
 /// Whether a span is made, `within` another one or not.
 pub(crate) fn is_made(metadata: &Metadata<'_>, within: impl FnOnce() -> bool) -> bool {
-    is_exported(metadata) && (!is_detail(metadata) || within())
+    // In this order: of most there is nothing around them.
+    (!is_detail(metadata) || within()) && is_exported(metadata)
 }
 
 /// Makes `span` a child of whatever is current in `parent`; a root when that is nothing.

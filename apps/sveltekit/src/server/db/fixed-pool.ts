@@ -65,7 +65,8 @@ export class FixedPool extends pg.Pool {
 	readonly #name: string;
 	readonly #statementTimeoutMs: number;
 	readonly #live = new Set<pg.PoolClient>();
-	readonly #lent = new WeakSet<pg.PoolClient>();
+	/** What is lent, and since when (0 where nothing is measured). */
+	readonly #lent = new Map<pg.PoolClient, number>();
 	readonly #tested = new WeakSet<pg.PoolClient>();
 	readonly #tests: NodeJS.Timeout;
 	#opened = 0;
@@ -110,11 +111,12 @@ export class FixedPool extends pg.Pool {
 			this.#live.add(client);
 			this.#opened += 1;
 		});
-		this.on('acquire', (client) => void this.#lent.add(client));
-		this.on('release', (_error, client) => void this.#lent.delete(client));
+		this.on('acquire', (client) => void this.#lent.set(client, this.#measure ? performance.now() : 0));
+		this.on('release', (_error, client) => this.#returned(client));
 		this.#tests = setInterval(() => this.test(), TEST_EVERY_MS).unref();
 		// 'remove' comes when the socket is closed, so a successor never stands beside it in Postgres.
 		this.on('remove', (client) => {
+			this.#lent.delete(client);
 			if (this.#live.delete(client)) this.#closed += 1;
 			this.#refillInTheBackground();
 		});
@@ -178,14 +180,7 @@ export class FixedPool extends pg.Pool {
 
 	/** Measures callers from now on. Until then nothing is measured. */
 	measure(measure: Measure): void {
-		const since = new WeakMap<pg.PoolClient, number>();
 		this.#measure = measure;
-		this.on('acquire', (client) => since.set(client, performance.now()));
-		this.on('release', (_error, client) => {
-			const lent = since.get(client);
-			if (lent !== undefined) measure.used(performance.now() - lent);
-			since.delete(client);
-		});
 	}
 
 	override connect(): Promise<pg.PoolClient>;
@@ -204,16 +199,13 @@ export class FixedPool extends pg.Pool {
 				lend(error, client, done);
 			});
 		}
-		return super.connect().then(
-			(client) => {
-				answered();
-				return client;
-			},
-			(error: unknown) => {
+		return new Promise((resolve, reject) => {
+			super.connect((error, client) => {
 				answered(error);
-				throw error;
-			}
-		);
+				if (client) resolve(client);
+				else reject(error);
+			});
+		});
 	}
 
 	/** Closes every connection, and resolves when the last socket is closed (pg's `end` does not wait). */
@@ -225,6 +217,13 @@ export class FixedPool extends pg.Pool {
 			// Not events.once: it would reject when a connection breaks instead of closing.
 			await new Promise<void>((resolve) => this.once('remove', () => resolve()));
 		}
+	}
+
+	#returned(client: pg.PoolClient): void {
+		const since = this.#lent.get(client);
+		this.#lent.delete(client);
+		// 0 was lent before anybody measured.
+		if (since) this.#measure?.used(performance.now() - since);
 	}
 
 	#refillInTheBackground(): void {

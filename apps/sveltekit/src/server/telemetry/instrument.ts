@@ -39,6 +39,9 @@ type Require = typeof Module.prototype.require;
 /** Where nothing is made: of a request that is left out, and of the workflow that it starts. */
 const LEFT_OUT = suppressTracing(ROOT_CONTEXT);
 
+/** What Prisma says by itself, where nothing is traced. */
+const NOT_TRACED = '00-10-10-00';
+
 const NO_SPAN = trace.wrapSpanContext(INVALID_SPAN_CONTEXT);
 
 /** From now on requests and queries are traced. With a `limit`, those requests are that it has room for. */
@@ -87,19 +90,21 @@ function remembering(require: Require): Require {
 	};
 }
 
-/** Prisma tells of its dozen steps by one helper. It is asked below a request that is left out as well, and makes a tracer's call of each. */
+/**
+ * Prisma tells of its dozen steps by one helper. It is asked below a request that is left out as well: it describes each query then, and makes a
+ * tracer's call of each step.
+ */
 function prismaBesides(): void {
 	const helper = getGlobalTracingHelper();
 	if (helper === undefined) throw new Error('Prisma is not instrumented, expected what PrismaInstrumentation sets');
+	const leftOut = (within = context.active()) => isTracingSuppressed(within);
 	setGlobalTracingHelper({
-		isEnabled: () => helper.isEnabled(),
-		getTraceParent: (within) => helper.getTraceParent(within),
+		isEnabled: () => !leftOut() && helper.isEnabled(),
+		getTraceParent: (within) => (leftOut(within) ? NOT_TRACED : helper.getTraceParent(within)),
 		dispatchEngineSpans: (spans, events, log) => helper.dispatchEngineSpans(spans, events, log),
 		getActiveContext: () => helper.getActiveContext(),
-		runInChildSpan: (options, work) => {
-			const within = (typeof options === 'string' ? undefined : options.context) ?? context.active();
-			return isTracingSuppressed(within) ? work() : helper.runInChildSpan(options, work);
-		}
+		runInChildSpan: (options, work) =>
+			leftOut(typeof options === 'string' ? undefined : options.context) ? work() : helper.runInChildSpan(options, work)
 	});
 }
 
