@@ -3,6 +3,9 @@
 use std::io;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 
+/// How much is read at once, in bytes: some lines. Each worker has three of these readers, and keeps them for its life.
+const READ: usize = 2_048;
+
 /// Reads lines of at most `limit` bytes; of a longer one, the rest is read and thrown away, so that
 /// whoever writes can neither make the reader hold more than that nor make it lose its place.
 pub(crate) struct BoundedLines<R> {
@@ -22,7 +25,7 @@ pub(crate) struct Line {
 impl<R: AsyncRead + Unpin> BoundedLines<R> {
     pub(crate) fn new(source: R, limit: usize) -> Self {
         Self {
-            reader: BufReader::new(source),
+            reader: BufReader::with_capacity(READ, source),
             limit,
         }
     }

@@ -22,27 +22,39 @@ use crate::cli::{Arguments, Command};
 use crate::exit_codes::Exit;
 use crate::failure::Failure;
 use serde::Serialize;
+use std::pin::Pin;
+
+/// A command at work. By itself: in one future with the others it would take what the largest takes.
+type Running<'a> = Pin<Box<dyn Future<Output = Result<Exit, Failure>> + 'a>>;
 
 /// Runs what was asked for.
 pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Failure> {
-    let place = arguments.place;
-    match arguments.command {
-        Command::Plan(plan) => plan.run(&place).await,
-        Command::Prepare(prepare) => prepare.run(&place).await,
-        Command::Up(up) => up.run(&place).await,
-        Command::Status(status) => status.run(&place).await,
-        Command::Top(top) => top.run(&place).await,
-        Command::Logs(logs) => logs.run(&place).await,
-        Command::Reload(reload) => reload.run(&place).await,
-        Command::Restart(restart) => restart.run(&place).await,
-        Command::Scale(scale) => scale.run(&place).await,
-        Command::Stop(stop) => stop.run(&place).await,
-        Command::Verify(verify) => verify.run(&place).await,
-        Command::Recover(recover) => recover.run(&place).await,
-        Command::Doctor(doctor) => doctor.run(&place).await,
-        Command::Init(init) => init.run(&place).await,
-        Command::Tune(tune) => tune.run(&place).await,
-    }
+    let (place, command) = (&arguments.place, &arguments.command);
+    let running: Running<'_> = match command {
+        Command::Plan(plan) => apart(|| plan.run(place)),
+        Command::Prepare(prepare) => apart(|| prepare.run(place)),
+        Command::Up(up) => apart(|| up.run(place)),
+        Command::Status(status) => apart(|| status.run(place)),
+        Command::Top(top) => apart(|| top.run(place)),
+        Command::Logs(logs) => apart(|| logs.run(place)),
+        Command::Reload(reload) => apart(|| reload.run(place)),
+        Command::Restart(restart) => apart(|| restart.run(place)),
+        Command::Scale(scale) => apart(|| scale.run(place)),
+        Command::Stop(stop) => apart(|| stop.run(place)),
+        Command::Verify(verify) => apart(|| verify.run(place)),
+        Command::Recover(recover) => apart(|| recover.run(place)),
+        Command::Doctor(doctor) => apart(|| doctor.run(place)),
+        Command::Init(init) => apart(|| init.run(place)),
+        Command::Tune(tune) => apart(|| tune.run(place)),
+    };
+    running.await
+}
+
+/// Work on the heap. It is made on a part of the stack that is used again afterwards: what stands in the caller's own frame on its way to the heap
+/// would be a process's for good.
+#[inline(never)]
+pub(crate) fn apart<F: Future>(work: impl FnOnce() -> F) -> Pin<Box<F>> {
+    Box::pin(work())
 }
 
 /// One line of JSON on standard output.

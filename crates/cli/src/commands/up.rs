@@ -6,7 +6,7 @@ use crate::cli::Place;
 use crate::cluster;
 use crate::commands::prepare::Tense;
 use crate::commands::verify::Executors;
-use crate::commands::{exec_worker, plan, prepare, verify};
+use crate::commands::{apart, exec_worker, plan, prepare, verify};
 use crate::environment::Environment;
 use crate::exit_codes::Exit;
 use crate::failure::Failure;
@@ -94,7 +94,8 @@ impl Up {
         let observe = web::wanted(self.observe.as_deref(), declared.topology.observe.as_ref())?;
         let server = servers::embed_if_needed(&mut declared).await?;
         let embedded = server.is_some();
-        let outcome = self.run_on(&declared, embedded, observe, background).await;
+        let running = apart(|| self.run_on(&declared, embedded, observe, background));
+        let outcome = running.await;
         if let Some(server) = server.filter(|server| !server.adopted()) {
             server
                 .stop()
@@ -136,7 +137,7 @@ impl Up {
                     prepare::print_step(&prepare::describe(&change, Tense::Past));
                 }
             };
-            let steps = prepare::prepare(declared, &mut progress);
+            let steps = apart(|| prepare::prepare(declared, &mut progress));
             match interruptible(steps).await? {
                 Some(left_alone) => {
                     // Without enforcement they are advice, and `prepare` gives it.
@@ -167,7 +168,7 @@ impl Up {
                 declared.located.state_dir.display()
             )))?;
         let mut recovery = Recovery::new(topology, &narrator);
-        if interruptible(recovery.begin()).await?.is_none() {
+        if interruptible(apart(|| recovery.begin())).await?.is_none() {
             return Err(Failure::said("interrupted; no worker was started"));
         }
         let (bell, inquirer) = (recovery.bell(), supervisor.inquirer());
@@ -179,22 +180,19 @@ impl Up {
             prompt.hear(event);
             feed.hear(event);
         };
-        // Large, and moved more than once on its way: on the heap it takes its memory once.
-        let running = Box::pin(supervise(
-            supervisor,
-            &backends,
-            topology,
-            &narrator,
-            hear,
-            (pages, background),
-        ));
-        let shown = async {
+        let running = apart(|| {
+            let ends = (pages, background);
+            supervise(supervisor, &backends, topology, &narrator, hear, ends)
+        });
+        let shown = apart(|| async {
             if let Some(web) = web {
                 web.serve(Arc::clone(&feed)).await;
             }
-        };
+        });
+        let looking = apart(|| live.look_on(starvation));
+        let recovering = apart(|| recovery.watch(inquirer));
         let aside = async {
-            tokio::join!(live.look_on(starvation), recovery.watch(inquirer), shown);
+            tokio::join!(looking, recovering, shown);
         };
         let outcome = beside(aside, running).await;
         narrator.finish();
