@@ -24,9 +24,9 @@ pub(crate) const READS_BEFORE: usize = 12_000;
 pub(crate) const ORDERS_BEFORE: usize = 450;
 /// How often a fleet is asked, and for what each time. Short: a machine that is shared is not the same for long, and two fleets that are
 /// compared take turns.
-pub(crate) const READ_TURNS: usize = 24;
+pub(crate) const READ_TURNS: usize = 12;
 pub(crate) const READS: Duration = Duration::from_secs(1);
-pub(crate) const ORDER_TURNS: usize = 12;
+pub(crate) const ORDER_TURNS: usize = 6;
 pub(crate) const ORDERS: usize = 150;
 /// All orders of the slower stack, several times over.
 const COMPLETED: Duration = Duration::from_secs(180);

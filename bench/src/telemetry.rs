@@ -59,10 +59,13 @@ pub(crate) fn stacks(costs: &[Cost]) -> Stacks {
     }
 }
 
+/// Fleets of each kind for every round of the others: two processes of Node that run the same code differ by some percent for as long as they live.
+const FLEETS: usize = 2;
+
 /// Measures both. In each round the fleet with everything on and the one with everything off take turns, the other one held.
 pub(crate) async fn compare(rounds: usize) -> Result<Vec<Cost>> {
     let mut costs = [Stack::Axum, Stack::Sveltekit].map(|stack| (stack, Cost::of(stack)));
-    for round in 0..rounds {
+    for round in 0..rounds * FLEETS {
         for (stack, cost) in &mut costs {
             let collector = Collector::start().await?;
             let on = [

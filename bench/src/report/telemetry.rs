@@ -70,7 +70,8 @@ pub(super) fn section(costs: &[Cost]) -> Result<String> {
             cost.orders.len()
         )
     };
-    let pairs = costs.first().map(turns).context("nothing was measured")?;
+    let first = costs.first().context("nothing was measured")?;
+    let (pairs, fleets) = (turns(first), first.off.len());
     for cost in costs {
         for Line { name, figure, more } in LINES {
             let off = Spread::over(&cost.off, figure)?;
@@ -101,7 +102,7 @@ pub(super) fn section(costs: &[Cost]) -> Result<String> {
 The same as above with everything on: traces as they are limited by default, metrics every {EVERY_MS} ms, the pool's metrics printed; and with nothing on. In
 each round a fleet with everything on and one with nothing on take turns, the workers of the other one held (`SIGSTOP`): what the machine does besides meets both. They
 are warm: a process of Node is slower for its first thousands of requests, and more so with everything on. The
-last column is the median of {pairs} such pairs of turns, each compared in itself, with what the middle half of them lies between; for memory, of the rounds.
+last column is the median of {pairs} such pairs of turns in {fleets} pairs of fleets, each compared in itself, with what the middle half of them lies between; for memory, of the fleets.
 
 | | off | on | on is more by |
 | --- | ---: | ---: | ---: |
