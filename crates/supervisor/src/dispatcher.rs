@@ -1,13 +1,12 @@
 //! The loop: many sources become one input, the handover decides, the loop enacts.
 
+mod asked;
+
 use crate::attendant::{Ears, Told, Worker};
-use crate::backends::{Answered, Backends, Inquiries, NotAdmitted};
-use crate::budget::{Budget, Said};
+use crate::backends::{Answered, Backends, Inquiries};
+use crate::budget::Budget;
 use crate::clock::Clock;
-use crate::control::{
-    self, Answers, AppStatus, Asked, ControlSocket, FleetStatus, Inquirer, Request, Response, Step,
-    Views,
-};
+use crate::control::{self, AppStatus, Asked, ControlSocket, FleetStatus, Inquirer, Step, Views};
 use crate::error::Error;
 use crate::event::{Event, Outcome, StopReason};
 use crate::listener::Held;
@@ -16,9 +15,10 @@ use crate::roster::{Roster, unix_ms};
 use crate::signals::Signals;
 use crate::spawner::Spawner;
 use crate::spec::{AppSpec, FleetSpec, StopSignal};
+use asked::Scaling;
 use poolwright_topology::channel::{FromWorker, ToWorker};
 use poolwright_topology::handover::{
-    self, Action, Failure, Fleet, How, Moment, Policy, Readiness, Refusal, RollEnd, RollNews, Seen,
+    self, Action, Failure, Fleet, Moment, Policy, Readiness, Refusal, RollEnd, RollNews, Seen,
     SlotState, SlotView, WorkerEvent, WorkerId,
 };
 use poolwright_topology::tag::{Name, SlotId};
@@ -220,13 +220,6 @@ struct Dispatcher {
     remaining: BTreeMap<SlotId, u32>,
     failure: Option<(Failure, Vec<String>)>,
     outcome: Option<Outcome>,
-}
-
-/// A scaling that waits for the budget's word.
-struct Scaling {
-    app: Name,
-    instances: u32,
-    answers: Answers,
 }
 
 impl Dispatcher {
@@ -578,151 +571,6 @@ impl Dispatcher {
         self.decide(event).await;
     }
 
-    async fn asked(&mut self, Asked { request, answers }: Asked) {
-        match request {
-            Request::Status => {
-                let status = self.status();
-                answers.send(Response::Status { status }).ok();
-            }
-            Request::Stop { now } => {
-                answers.send(Response::Stopping).ok();
-                self.requests.stop(answers);
-                let (reason, event) = if now {
-                    (StopReason::KillRequest, handover::Event::Kill)
-                } else {
-                    (StopReason::Request, handover::Event::Stop)
-                };
-                self.outbox.push_back(Event::Stopping(reason));
-                self.decide(event).await;
-            }
-            // Answered where the connection is served.
-            Request::Watch | Request::Sessions { .. } | Request::Findings => {}
-            Request::Reload => self.roll(None, How::Warm, answers).await,
-            Request::Restart { slot } => self.roll(slot, How::Cold, answers).await,
-            Request::Scale { app, instances } => self.scale(app, instances, answers),
-        }
-    }
-
-    async fn roll(&mut self, slot: Option<SlotId>, how: How, answers: Answers) {
-        let slots: Vec<_> = match slot {
-            Some(slot) => vec![slot],
-            None => self.fleet.slots().map(|view| view.slot.clone()).collect(),
-        };
-        // Known before the first step is told; taken back if it is refused.
-        let busy = self.fleet.is_rolling();
-        if !busy {
-            let of = u32::try_from(slots.len()).unwrap_or(u32::MAX);
-            self.requests.roll(answers.clone(), of);
-            self.generation += 1;
-        }
-        if let Some(refusal) = self.decide(handover::Event::Roll { slots, how }).await {
-            if !busy {
-                self.requests.forget_roll();
-                self.generation -= 1;
-            }
-            refuse(&answers, refusal.to_string());
-        }
-    }
-
-    /// Asks the budget first, without holding the fleet up.
-    fn scale(&mut self, app: Name, instances: u32, answers: Answers) {
-        let reason = if !self.spec.apps.iter().any(|spec| spec.name == app) {
-            Some(format!("there is no app {app}"))
-        } else if instances == 0 {
-            Some("0 workers: expected 1 or more; `stop` ends the fleet".to_owned())
-        } else if self.requests.scales(&app) {
-            Some(format!(
-                "{app} is being scaled; ask again when that has ended"
-            ))
-        } else if self.budget.is_deciding() {
-            Some("another scaling is being decided; ask again".to_owned())
-        } else {
-            None
-        };
-        if let Some(reason) = reason {
-            return refuse(&answers, reason);
-        }
-        let mut workers = self.workers();
-        let present = workers.insert(app.clone(), instances);
-        let grows = present.is_none_or(|present| instances > present);
-        let scaling = Scaling {
-            app,
-            instances,
-            answers,
-        };
-        self.budget.decide(scaling, workers, grows);
-    }
-
-    /// Gives back what a larger fleet was admitted with, once nobody is on the way out or in.
-    fn relinquish(&mut self) {
-        if !self.budget.is_deciding() && !self.fleet.slots().any(|view| view.leaving) {
-            self.budget.relinquish(self.workers());
-        }
-    }
-
-    /// What the budget has said.
-    async fn budgeted(&mut self, said: Said<Scaling>) {
-        match said {
-            Said::Verdict(scaling, verdict) => self.admitted(scaling, verdict).await,
-            Said::Relinquished(None) => {}
-            Said::Relinquished(Some(error)) => {
-                let reason = error.to_string();
-                self.outbox_unless_full(Event::NotRelinquished { reason });
-            }
-        }
-    }
-
-    /// How many workers of each app there are or are about to be, with those that are on their way out.
-    fn workers(&self) -> BTreeMap<Name, u32> {
-        let of = |app: &AppSpec| {
-            let slots = self
-                .fleet
-                .slots()
-                .filter(|view| *view.slot.app() == app.name);
-            let present = u32::try_from(slots.count()).unwrap_or(u32::MAX);
-            (app.name.clone(), present.max(app.instances))
-        };
-        self.spec.apps.iter().map(of).collect()
-    }
-
-    async fn admitted(&mut self, scaling: Scaling, verdict: Result<(), NotAdmitted>) {
-        let Scaling {
-            app,
-            instances,
-            answers,
-        } = scaling;
-        match verdict {
-            Ok(()) => {}
-            Err(NotAdmitted::DoesNotFit(reason)) => {
-                answers.send(Response::DoesNotFit { reason }).ok();
-                return self.relinquish();
-            }
-            Err(NotAdmitted::Unreachable(error)) => {
-                refuse(&answers, error.to_string());
-                return self.relinquish();
-            }
-        }
-        let Some(spec) = self.spec.apps.iter_mut().find(|spec| spec.name == app) else {
-            return;
-        };
-        let before = std::mem::replace(&mut spec.instances, instances);
-        let plans = spec.plans().collect();
-        self.roster.add(spec.slots());
-        let event = handover::Event::Scale {
-            app: app.clone(),
-            plans,
-        };
-        if let Some(refusal) = self.decide(event).await {
-            if let Some(spec) = self.spec.apps.iter_mut().find(|spec| spec.name == app) {
-                spec.instances = before;
-            }
-            refuse(&answers, refusal.to_string());
-            return self.relinquish();
-        }
-        self.requests.scale(answers, app, instances, before);
-        self.requests.look_at(&self.fleet);
-    }
-
     fn status(&self) -> FleetStatus {
         let apps = self.spec.apps.iter().map(|app| AppStatus {
             app: app.name.clone(),
@@ -744,10 +592,6 @@ impl Dispatcher {
             apps: apps.collect(),
         }
     }
-}
-
-fn refuse(answers: &Answers, reason: String) {
-    answers.send(Response::Refused { reason }).ok();
 }
 
 fn readiness_can_be_seen(app: &AppSpec) -> Result<(), Error> {
