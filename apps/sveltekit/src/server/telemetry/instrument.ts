@@ -39,9 +39,6 @@ type Require = typeof Module.prototype.require;
 /** Where nothing is made: of a request that is left out, and of the workflow that it starts. */
 const LEFT_OUT = suppressTracing(ROOT_CONTEXT);
 
-/** What Prisma says by itself, where nothing is traced. */
-const NOT_TRACED = '00-10-10-00';
-
 const NO_SPAN = trace.wrapSpanContext(INVALID_SPAN_CONTEXT);
 
 /** From now on requests and queries are traced. With a `limit`, those requests are that it has room for. */
@@ -100,7 +97,7 @@ function prismaBesides(): void {
 	const leftOut = (within = context.active()) => isTracingSuppressed(within);
 	setGlobalTracingHelper({
 		isEnabled: () => !leftOut() && helper.isEnabled(),
-		getTraceParent: (within) => (leftOut(within) ? NOT_TRACED : helper.getTraceParent(within)),
+		getTraceParent: (within) => helper.getTraceParent(within),
 		dispatchEngineSpans: (spans, events, log) => helper.dispatchEngineSpans(spans, events, log),
 		getActiveContext: () => helper.getActiveContext(),
 		runInChildSpan: (options, work) =>
