@@ -12,7 +12,8 @@
 //! that is used there nothing is ever seen, and the worker's ready timeout says so.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::time::Duration;
 
@@ -115,8 +116,12 @@ fn seen(proc: &Path, group: u32, port: u16) -> bool {
     let net = proc.join(group.to_string()).join("net");
     let mut inodes = BTreeSet::new();
     for table in ["tcp", "tcp6"] {
-        let table = fs::read_to_string(net.join(table)).unwrap_or_default();
-        inodes.extend(table.lines().skip(1).filter_map(|row| listening(row, port)));
+        // Row by row: it has all sockets of the host.
+        let rows = File::open(net.join(table)).map(BufReader::new);
+        let rows = rows
+            .into_iter()
+            .flat_map(|rows| rows.lines().skip(1).map_while(Result::ok));
+        inodes.extend(rows.filter_map(|row| listening(&row, port)));
     }
     if inodes.is_empty() {
         return false;
