@@ -15,7 +15,6 @@ import {
 	TraceFlags,
 	type Meter
 } from '@opentelemetry/api';
-import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-hooks';
 import { getRPCMetadata, W3CTraceContextPropagator, type ExportResult } from '@opentelemetry/core';
 import { OTLPMetricExporter } from '@opentelemetry/exporter-metrics-otlp-proto';
 import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-proto';
@@ -28,6 +27,7 @@ import { APPLICATION_VERSION } from '../dbos/version.ts';
 import type { Environment } from '../env.ts';
 import { identityOf, type PoolName } from '../identity.ts';
 import { log, reason } from '../log.ts';
+import { Contexts } from './contexts.ts';
 import { Distributions, type Distribution } from './distribution.ts';
 import { besides, instrument, PROBES } from './instrument.ts';
 import { CONNECTION, CONNECTION_STATE, POOL_NAME, REQUEST, RESOURCE, SECONDS, SHORT_SECONDS, WORKFLOW } from './names.ts';
@@ -77,7 +77,7 @@ export function startExport(environment: Environment): Export {
 		});
 		const provider = besides(sdk);
 		trace.setGlobalTracerProvider(provider);
-		context.setGlobalContextManager(new AsyncLocalStorageContextManager().enable());
+		context.setGlobalContextManager(new Contexts().enable());
 		propagation.setGlobalPropagator(new W3CTraceContextPropagator());
 		answerWith(openTelemetry);
 		ends.push(() => sdk.shutdown());
@@ -200,21 +200,23 @@ function exportAnswers(distributions: Distributions): void {
 		description: 'How long requests took',
 		bounds: SECONDS
 	});
-	const durations = new Map<string, Distribution>();
+	// A route has a few kinds of answers: looking through them is less work than writing down what kind this one is.
+	const routes = new Map<string, { readonly method: string; readonly status: number; readonly duration: Distribution }[]>();
 	measureAnswers(({ method, route, status, ms }) => {
 		if (PROBES.has(route)) return;
-		const kind = `${method} ${status} ${route}`;
-		let duration = durations.get(kind);
-		if (duration === undefined) {
-			duration = histogram({
+		let kinds = routes.get(route);
+		if (kinds === undefined) routes.set(route, (kinds = []));
+		let kind = kinds.find((kind) => kind.status === status && kind.method === method);
+		if (kind === undefined) {
+			const duration = histogram({
 				[REQUEST.method]: method,
 				[REQUEST.scheme]: 'http',
 				[REQUEST.route]: route,
 				[REQUEST.status]: status
 			});
-			durations.set(kind, duration);
+			kinds.push((kind = { method, status, duration }));
 		}
-		duration.record(ms / 1000);
+		kind.duration.record(ms / 1000);
 	});
 }
 

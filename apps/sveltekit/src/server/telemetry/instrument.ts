@@ -7,23 +7,22 @@
  */
 import {
 	context,
-	INVALID_SPAN_CONTEXT,
 	propagation,
 	ROOT_CONTEXT,
-	trace,
 	type Context,
 	type Span,
 	type Tracer,
 	type TracerProvider
 } from '@opentelemetry/api';
-import { isTracingSuppressed, suppressTracing } from '@opentelemetry/core';
 import { registerInstrumentations } from '@opentelemetry/instrumentation';
 import { HttpInstrumentation } from '@opentelemetry/instrumentation-http';
 import { PrismaInstrumentation } from '@prisma/instrumentation';
 import { getGlobalTracingHelper, setGlobalTracingHelper } from '@prisma/instrumentation-contract';
 import { IncomingMessage, Server } from 'node:http';
 import Module, { createRequire } from 'node:module';
+import { Socket } from 'node:net';
 import { join } from 'node:path';
+import { isLeftOut, LEFT_OUT, NO_SPAN } from './contexts.ts';
 import { isRecorded, type Limit } from './sampler.ts';
 
 /** A probe every second is no request that anybody looks for. */
@@ -35,11 +34,6 @@ const UNINTERESTING = ['prisma:client:serialize', 'prisma:client:compile'];
 const DBOS_SDK = join('node_modules', '@dbos-inc', 'dbos-sdk');
 
 type Require = typeof Module.prototype.require;
-
-/** Where nothing is made: of a request that is left out, and of the workflow that it starts. */
-const LEFT_OUT = suppressTracing(ROOT_CONTEXT);
-
-const NO_SPAN = trace.wrapSpanContext(INVALID_SPAN_CONTEXT);
 
 /** From now on requests and queries are traced. With a `limit`, those requests are that it has room for. */
 export function instrument(provider: TracerProvider, limit: Limit | undefined): void {
@@ -66,11 +60,20 @@ export function instrument(provider: TracerProvider, limit: Limit | undefined): 
 	const instrumented = Server.prototype.emit;
 	Server.prototype.emit = function (this: Server, event: string, ...about: unknown[]): boolean {
 		const [request] = about;
+		if (event === 'connection') alike(request);
 		const leftOut = event === 'request' && request instanceof IncomingMessage && !isTold(request, limit);
 		return leftOut
 			? context.with(LEFT_OUT, () => Reflect.apply(plain, this, [event, ...about]))
 			: Reflect.apply(instrumented, this, [event, ...about]);
 	};
+}
+
+/**
+ * A recorded request has its peer's address asked for, which Node keeps on the socket from then on. It is asked for here on each, so that all sockets are
+ * of one shape for V8.
+ */
+function alike(connection: unknown): void {
+	if (connection instanceof Socket) void connection.remoteAddress;
 }
 
 /**
@@ -94,7 +97,7 @@ function remembering(require: Require): Require {
 function prismaBesides(): void {
 	const helper = getGlobalTracingHelper();
 	if (helper === undefined) throw new Error('Prisma is not instrumented, expected what PrismaInstrumentation sets');
-	const leftOut = (within = context.active()) => isTracingSuppressed(within);
+	const leftOut = (within = context.active()) => isLeftOut(within);
 	setGlobalTracingHelper({
 		isEnabled: () => !leftOut() && helper.isEnabled(),
 		getTraceParent: (within) => helper.getTraceParent(within),
@@ -128,13 +131,13 @@ export function besides(provider: TracerProvider): TracerProvider {
 function passedBy(tracer: Tracer): Tracer {
 	const startActiveSpan = (name: string, ...more: unknown[]): unknown => {
 		const within = more.length === 3 ? (more[1] as Context) : context.active();
-		if (!isTracingSuppressed(within)) return Reflect.apply(tracer.startActiveSpan, tracer, [name, ...more]);
+		if (!isLeftOut(within)) return Reflect.apply(tracer.startActiveSpan, tracer, [name, ...more]);
 		const work = more.at(-1) as (span: Span) => unknown;
 		return work(NO_SPAN);
 	};
 	return {
 		startSpan: (name, options, within = context.active()) =>
-			isTracingSuppressed(within) ? NO_SPAN : tracer.startSpan(name, options, within),
+			isLeftOut(within) ? NO_SPAN : tracer.startSpan(name, options, within),
 		startActiveSpan: startActiveSpan as Tracer['startActiveSpan']
 	};
 }

@@ -1,0 +1,67 @@
+import { context, propagation } from '@opentelemetry/api';
+import { W3CTraceContextPropagator } from '@opentelemetry/core';
+import { BasicTracerProvider, InMemorySpanExporter, SimpleSpanProcessor } from '@opentelemetry/sdk-trace-base';
+import { once } from 'node:events';
+import { createServer, get, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { setFlagsFromString } from 'node:v8';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { Contexts } from '../src/server/telemetry/contexts.ts';
+import { besides, instrument } from '../src/server/telemetry/instrument.ts';
+import { Limit } from '../src/server/telemetry/sampler.ts';
+
+/** Whether V8 sees two objects as of one shape, so that what it has compiled for one serves the other. */
+function shapes(): (one: object, other: object) => boolean {
+	setFlagsFromString('--allow-natives-syntax');
+	// eslint-disable-next-line @typescript-eslint/no-implied-eval
+	return new Function('one', 'other', 'return %HaveSameMap(one, other)') as (one: object, other: object) => boolean;
+}
+
+interface Met {
+	readonly request: IncomingMessage;
+	readonly response: ServerResponse;
+}
+
+const spans = new InMemorySpanExporter();
+const met: Met[] = [];
+const server = createServer((request, response) => {
+	met.push({ request, response });
+	response.end();
+});
+
+beforeAll(async () => {
+	context.setGlobalContextManager(new Contexts().enable());
+	propagation.setGlobalPropagator(new W3CTraceContextPropagator());
+	instrument(besides(new BasicTracerProvider({ spanProcessors: [new SimpleSpanProcessor(spans)] })), new Limit());
+	server.listen(0, '127.0.0.1');
+	await once(server, 'listening');
+});
+
+afterAll(() => void server.close());
+
+/** Asks once, over a connection of its own, as a caller who has decided about the trace. */
+async function ask(sampled: boolean): Promise<Met> {
+	const { port } = server.address() as AddressInfo;
+	const traceparent = `00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-0${sampled ? 1 : 0}`;
+	const asked = get({ host: '127.0.0.1', port, agent: false, headers: { traceparent } });
+	const [answer] = (await once(asked, 'response')) as [IncomingMessage];
+	answer.resume();
+	await once(answer, 'close');
+	const last = met.at(-1);
+	if (last === undefined) throw new Error('the server has met no request');
+	return last;
+}
+
+test('a request that is recorded leaves its objects in the shape of all others', async () => {
+	const alike = shapes();
+	const recorded = await ask(true);
+	expect(spans.getFinishedSpans().map(({ name }) => name)).toEqual(['GET']);
+	const leftOut = await ask(false);
+	expect(spans.getFinishedSpans()).toHaveLength(1);
+
+	expect(alike(recorded.request, leftOut.request)).toBe(true);
+	expect(alike(recorded.response, leftOut.response)).toBe(true);
+	expect(alike(recorded.request.socket, leftOut.request.socket)).toBe(true);
+	// And it can tell.
+	expect(alike(recorded.request, recorded.response)).toBe(false);
+});
