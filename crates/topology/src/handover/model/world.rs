@@ -1,41 +1,26 @@
 //! A fleet with its processes, its Postgres and its adversary.
 
+mod enacted;
+mod laws;
+mod rest;
+
 use crate::channel::FromWorker;
 use crate::handover::policy::Failures;
 use crate::handover::slot::{Beside, Slot, State};
 use crate::handover::timers::Timer;
 use crate::handover::{
-    Action, Event, Exit, Fleet, How, Moment, Phase, Policy, Readiness, RollNews, Seat, Seen,
-    SlotPlan, WorkerEvent, WorkerId,
+    Action, Event, Exit, Fleet, How, Moment, Phase, Policy, Readiness, Seat, Seen, SlotPlan,
+    WorkerEvent, WorkerId,
 };
 use crate::tag::{Name, SlotId};
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
+pub(super) use laws::{Laws, Mutation, Program};
+pub(super) use rest::{dead, kind};
+
 /// The only moment there is.
 const NOW: Moment = Duration::ZERO;
-
-/// A protocol that is broken on purpose: what stands between the machine and the world does something
-/// else than it was told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Mutation {
-    /// Postgres is said to show nothing, without being asked.
-    StartsBeforeTheBackendsAreGone,
-    /// The same, of slots whose process was killed.
-    TrustsASigkill,
-    /// No answer counts as an empty one.
-    TakesSilenceForGone,
-    /// The successor is not made to wait.
-    LaunchesTheSuccessorWhenItIsBooted,
-    /// Nobody waits for the launch of another slot.
-    LaunchesWhoeverIsBooted,
-    /// A worker that is asked to leave takes the others with it.
-    DrainsTwoSlotsAtOnce,
-    /// Postgres is not asked.
-    ForgetsToAsk,
-    /// SIGKILL is not sent.
-    ForgetsToKill,
-}
 
 /// What a process has come to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -103,35 +88,6 @@ pub(super) enum Step {
     Scale(usize),
     Stop,
     SupervisorKilled,
-}
-
-/// What the world is made of.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Laws {
-    pub(super) slots: usize,
-    pub(super) most: usize,
-    pub(super) program: Program,
-    pub(super) restarts: bool,
-    pub(super) ends: bool,
-    pub(super) parks: bool,
-    pub(super) mutation: Option<Mutation>,
-}
-
-/// What runs in the slots.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Program {
-    /// It opens its connections when it is told to.
-    Waits,
-    /// It opens them when it likes, and was declared as one that waits.
-    Foreign,
-    /// It opens them when it likes, as was declared.
-    DeclaredForeign,
-}
-
-impl Program {
-    pub(super) const fn waits(self) -> bool {
-        matches!(self, Self::Waits)
-    }
 }
 
 type Check = Result<(), &'static str>;
@@ -531,165 +487,6 @@ impl World {
         let actions = self.fleet.handle(event, NOW);
         self.enact_all(actions, laws)
     }
-
-    fn enact_all(&mut self, actions: Vec<Action>, laws: Laws) -> Check {
-        for action in actions {
-            self.enact(action, laws)?;
-        }
-        Ok(())
-    }
-
-    fn enact(&mut self, action: Action, laws: Laws) -> Check {
-        match action {
-            Action::Spawn(WorkerId { slot, seat }) => {
-                let at = at(&slot);
-                if self.sites[at].bodies[seat_at(seat)].is_some() {
-                    return Err("a seat is taken twice");
-                }
-                if !laws.program.waits() {
-                    self.opens(at, laws)?;
-                }
-                self.sites[at].bodies[seat_at(seat)] = Some(Body {
-                    life: Life::Fresh,
-                    told: Told::Nothing,
-                });
-                self.happens(at, seat, WorkerEvent::Spawned, laws)
-            }
-            Action::Launch(WorkerId { slot, seat }) => {
-                let at = at(&slot);
-                match self.sites[at].bodies[seat_at(seat)].map(|body| body.life) {
-                    Some(Life::Booted) => {}
-                    _ => return Err("nobody who waits for it is launched"),
-                }
-                self.opens(at, laws)?;
-                self.live(at, seat, Life::Launched);
-                Ok(())
-            }
-            Action::Terminate(WorkerId { slot, seat }) => {
-                self.is_asked_to_leave(at(&slot), seat)?;
-                if laws.mutation == Some(Mutation::DrainsTwoSlotsAtOnce) {
-                    for other in 0..self.sites.len() {
-                        self.is_asked_to_leave(other, seat)?;
-                    }
-                }
-                Ok(())
-            }
-            Action::Kill(_) if laws.mutation == Some(Mutation::ForgetsToKill) => Ok(()),
-            Action::Kill(WorkerId { slot, seat }) => {
-                match &mut self.sites[at(&slot)].bodies[seat_at(seat)] {
-                    Some(body) => body.told = Told::Killed,
-                    None => return Err("nobody is killed"),
-                }
-                Ok(())
-            }
-            Action::Confirm(_) if laws.mutation == Some(Mutation::ForgetsToAsk) => Ok(()),
-            Action::Confirm(slot)
-                if laws.mutation == Some(Mutation::StartsBeforeTheBackendsAreGone) =>
-            {
-                let seen = Seen::Gone;
-                self.tell(Event::Backends { slot, seen }, laws)
-            }
-            Action::Confirm(slot) => {
-                let site = &mut self.sites[at(&slot)];
-                if std::mem::replace(&mut site.asked, true) {
-                    return Err("Postgres is asked twice");
-                }
-                Ok(())
-            }
-            Action::TerminateBackends(slot) => {
-                let site = self.sites[at(&slot)];
-                match site.bodies.iter().flatten().any(|b| b.has_backends(laws)) {
-                    true => Err("the backends of a living worker are terminated"),
-                    false => Ok(()),
-                }
-            }
-            Action::Removed(slot) => {
-                let site = &mut self.sites[at(&slot)];
-                site.replaced = false;
-                match site.orphans || site.bodies.iter().any(Option::is_some) {
-                    true => Err("a slot is removed while there is something of it"),
-                    false => Ok(()),
-                }
-            }
-            Action::Roll(RollNews::Ended(_)) => {
-                for site in &mut self.sites {
-                    site.replaced = false;
-                }
-                Ok(())
-            }
-            Action::Ended(_) => {
-                self.ended = true;
-                let left = |site: &Site| site.bodies.iter().any(Option::is_some);
-                match self.sites.iter().any(left) {
-                    true => Err("the fleet ends before its processes"),
-                    false => Ok(()),
-                }
-            }
-            Action::Moved { .. }
-            | Action::AllServing
-            | Action::Failed(_)
-            | Action::Crashed { .. }
-            | Action::Roll(_) => Ok(()),
-            Action::Refused(_) => Err("what can be asked is refused"),
-        }
-    }
-
-    /// The moment at which a process opens its connections.
-    fn opens(&self, at: usize, laws: Laws) -> Check {
-        let site = self.sites[at];
-        if site.bodies.iter().flatten().any(|b| b.has_backends(laws)) {
-            return Err("identity: two launched processes of one slot");
-        }
-        if site.orphans {
-            return Err("confirmed handover: launched while its predecessor's backends are there");
-        }
-        let others = self.sites.iter().enumerate().filter(|(o, _)| *o != at);
-        let mut others = others.flat_map(|(_, site)| site.bodies.iter().flatten());
-        if others.any(|body| body.opens(laws)) {
-            return Err("one launch at a time: two slots open their connections at once");
-        }
-        Ok(())
-    }
-
-    fn is_asked_to_leave(&mut self, at: usize, seat: Seat) -> Check {
-        let mut slots = self.fleet.slots.iter();
-        let wanted = slots.any(|s| s.plan.slot == slot(at) && s.wanted);
-        let for_a_roll = wanted && self.fleet.phase == Phase::Running;
-        let mut sites = self.sites.iter().enumerate();
-        let beside = sites.any(|(other, site)| other != at && site.replaced);
-        let Some(body) = &mut self.sites[at].bodies[seat_at(seat)] else {
-            return Ok(());
-        };
-        if body.told == Told::Nothing {
-            body.told = Told::Leave;
-        }
-        if body.life == Life::Serving && for_a_roll {
-            if beside {
-                return Err("one at a time: two serving workers are replaced at once");
-            }
-            self.sites[at].replaced = true;
-        }
-        Ok(())
-    }
-
-    /// What holds at every instant.
-    fn check(&self, laws: Laws) -> Check {
-        for site in &self.sites {
-            let launched = site
-                .bodies
-                .iter()
-                .flatten()
-                .filter(|b| b.has_backends(laws));
-            match (launched.count(), site.orphans) {
-                (0, _) | (1, false) => {}
-                (1, true) => {
-                    return Err("bound: a launched worker beside a predecessor's backends");
-                }
-                _ => return Err("identity: two launched processes of one slot"),
-            }
-        }
-        Ok(())
-    }
 }
 
 fn is_down(slot: &Slot) -> bool {
@@ -702,46 +499,4 @@ pub(super) fn has_its_turn(slot: &Slot) -> bool {
 
 fn at(slot: &SlotId) -> usize {
     usize::try_from(slot.index()).unwrap()
-}
-
-/// What happens next when nobody means any harm: workers do as they are told, Postgres answers, and
-/// deadlines come only where somebody waits for one.
-pub(super) fn kind(steps: &[Step], world: &World) -> Option<Step> {
-    let rank = |step: &Step| match *step {
-        Step::OrphansVanish(_) => Some(1),
-        Step::Boot(..) | Step::Ready(..) | Step::Leave(..) => Some(2),
-        Step::Die { at, seat, orphans } => {
-            let body = world.sites[at].bodies[seat_at(seat)];
-            (!orphans && body.is_some_and(|body| body.told == Told::Killed)).then_some(2)
-        }
-        Step::Answer { heard, .. } => heard.then_some(3),
-        Step::Fire(_, Timer::Ask) => Some(4),
-        Step::Fire(_, Timer::Settle) => Some(5),
-        Step::Fire(at, Timer::Occupant) => {
-            let state = &world.fleet.slots[at].state;
-            matches!(state, State::Resting { .. }).then_some(6)
-        }
-        _ => None,
-    };
-    let ranked = steps.iter().filter_map(|step| Some((rank(step)?, *step)));
-    ranked.min_by_key(|(rank, _)| *rank).map(|(_, step)| step)
-}
-
-/// What happens next when nobody does anything by himself: no worker boots, becomes ready or leaves, and Postgres
-/// does not answer. Only deadlines come, and what is killed dies.
-pub(super) fn dead(steps: &[Step], world: &World) -> Option<Step> {
-    let rank = |step: &Step| match *step {
-        Step::Die { at, seat, orphans } => {
-            let body = world.sites[at].bodies[seat_at(seat)];
-            let killed = body.is_some_and(|body| body.told == Told::Killed);
-            killed.then_some(if orphans { 0 } else { 1 })
-        }
-        Step::Fire(_, Timer::Patience) => Some(2),
-        Step::Fire(_, Timer::Occupant | Timer::Successor | Timer::Settle) => Some(3),
-        Step::Answer { heard, .. } => (!heard).then_some(4),
-        Step::Fire(_, Timer::Ask) => Some(5),
-        _ => None,
-    };
-    let ranked = steps.iter().filter_map(|step| Some((rank(step)?, *step)));
-    ranked.min_by_key(|(rank, _)| *rank).map(|(_, step)| step)
 }

@@ -1,0 +1,52 @@
+//! What a world is made of, and what may be broken in it.
+
+/// A protocol that is broken on purpose: what stands between the machine and the world does something
+/// else than it was told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::handover::model) enum Mutation {
+    /// Postgres is said to show nothing, without being asked.
+    StartsBeforeTheBackendsAreGone,
+    /// The same, of slots whose process was killed.
+    TrustsASigkill,
+    /// No answer counts as an empty one.
+    TakesSilenceForGone,
+    /// The successor is not made to wait.
+    LaunchesTheSuccessorWhenItIsBooted,
+    /// Nobody waits for the launch of another slot.
+    LaunchesWhoeverIsBooted,
+    /// A worker that is asked to leave takes the others with it.
+    DrainsTwoSlotsAtOnce,
+    /// Postgres is not asked.
+    ForgetsToAsk,
+    /// SIGKILL is not sent.
+    ForgetsToKill,
+}
+
+/// What the world is made of.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::handover::model) struct Laws {
+    pub(in crate::handover::model) slots: usize,
+    pub(in crate::handover::model) most: usize,
+    pub(in crate::handover::model) program: Program,
+    pub(in crate::handover::model) restarts: bool,
+    pub(in crate::handover::model) ends: bool,
+    pub(in crate::handover::model) parks: bool,
+    pub(in crate::handover::model) mutation: Option<Mutation>,
+}
+
+/// What runs in the slots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::handover::model) enum Program {
+    /// It opens its connections when it is told to.
+    Waits,
+    /// It opens them when it likes, and was declared as one that waits.
+    Foreign,
+    /// It opens them when it likes, as was declared.
+    DeclaredForeign,
+}
+
+impl Program {
+    pub(in crate::handover::model) const fn waits(self) -> bool {
+        matches!(self, Self::Waits)
+    }
+}
