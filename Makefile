@@ -39,7 +39,9 @@ demo-sveltekit: setup-postgres $(PAGE)
 	$(POOLWRIGHT) --file apps/sveltekit/poolwright.toml up --observe $(OBSERVE)
 
 .PHONY: test
-test: setup lint build ## Do all the set-up and run every test
+test: setup lint $(PAGE) ## Do all the set-up and run every test
+# In one go: what the tests run and the tests themselves share the processors better than one after the other.
+	cargo build --workspace --bins --tests
 	RUST_BACKTRACE=0 cargo nextest run --workspace --no-fail-fast
 	cargo test --workspace --doc --quiet
 	cd apps/sveltekit && npm test
