@@ -13,7 +13,6 @@ import { Limit } from '../src/server/telemetry/sampler.ts';
 /** Whether V8 sees two objects as of one shape, so that what it has compiled for one serves the other. */
 function shapes(): (one: object, other: object) => boolean {
 	setFlagsFromString('--allow-natives-syntax');
-	// eslint-disable-next-line @typescript-eslint/no-implied-eval
 	return new Function('one', 'other', 'return %HaveSameMap(one, other)') as (one: object, other: object) => boolean;
 }
 
