@@ -39,9 +39,7 @@ demo-sveltekit: setup-postgres $(PAGE)
 	$(POOLWRIGHT) --file apps/sveltekit/poolwright.toml up --observe $(OBSERVE)
 
 .PHONY: test
-test: setup lint $(PAGE) ## Do all the set-up and run every test
-# In one go: what the tests run and the tests themselves share the processors better than one after the other.
-	cargo build --workspace --bins --tests
+test: setup lint build ## Do all the set-up and run every test
 	RUST_BACKTRACE=0 cargo nextest run --workspace --no-fail-fast
 	cargo test --workspace --doc --quiet
 	cd apps/sveltekit && npm test
@@ -59,11 +57,13 @@ lint: setup-tools $(NODE_MODULES) ## Check format, lints, dependency rules, lice
 	cd apps/sveltekit && npm run check
 
 .PHONY: build
-build: $(PAGE) ## Build everything that the tests run
-	cargo build --workspace --bins
+build: $(PAGE) ## Build the tests and everything that they run
+# In one go: they share the processors better than one after the other.
+	cargo build --workspace --bins --tests
 
 .PHONY: chaos
-chaos: setup build ## Do things to a loaded fleet at random, both stacks (MINUTES=10 for each, SEED=… to play one again, STACK=…)
+chaos: setup $(PAGE) ## Do things to a loaded fleet at random, both stacks (MINUTES=10 for each, SEED=… to play one again, STACK=…)
+	cargo build --workspace --bins
 	target/debug/chaos
 
 .PHONY: fuzz

@@ -1,4 +1,4 @@
-import { context, propagation } from '@opentelemetry/api';
+import { context, createContextKey, propagation, trace } from '@opentelemetry/api';
 import { W3CTraceContextPropagator } from '@opentelemetry/core';
 import { BasicTracerProvider, InMemorySpanExporter, SimpleSpanProcessor } from '@opentelemetry/sdk-trace-base';
 import { once } from 'node:events';
@@ -6,7 +6,7 @@ import { createServer, get, type IncomingMessage, type ServerResponse } from 'no
 import type { AddressInfo } from 'node:net';
 import { setFlagsFromString } from 'node:v8';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { Contexts } from '../src/server/telemetry/contexts.ts';
+import { Contexts, isLeftOut, LEFT_OUT, NO_SPAN } from '../src/server/telemetry/contexts.ts';
 import { besides, instrument } from '../src/server/telemetry/instrument.ts';
 import { Limit } from '../src/server/telemetry/sampler.ts';
 
@@ -63,4 +63,25 @@ test('a request that is recorded leaves its objects in the shape of all others',
 	expect(alike(recorded.request.socket, leftOut.request.socket)).toBe(true);
 	// And it can tell.
 	expect(alike(recorded.request, recorded.response)).toBe(false);
+});
+
+test('a context that is left out makes none for what stands for a span, and stays left out with anything else', () => {
+	const key = createContextKey('anything');
+	expect(trace.setSpan(LEFT_OUT, NO_SPAN)).toBe(LEFT_OUT);
+
+	const more = LEFT_OUT.setValue(key, 'else');
+	expect(more.getValue(key)).toBe('else');
+	expect(LEFT_OUT.getValue(key)).toBeUndefined();
+	expect(isLeftOut(more)).toBe(true);
+	expect(isLeftOut(more.deleteValue(key))).toBe(true);
+});
+
+test('work runs in its context, with what it is called with, also where that is the active one', () => {
+	function work(this: string, one: number, other: number) {
+		return [String(this), one + other, context.active() === LEFT_OUT];
+	}
+	const expected = ['me', 3, true];
+	expect(context.with(LEFT_OUT, work, 'me', 1, 2)).toEqual(expected);
+	context.with(LEFT_OUT, () => expect(context.with(LEFT_OUT, work, 'me', 1, 2)).toEqual(expected));
+	expect(isLeftOut()).toBe(false);
 });

@@ -97,14 +97,13 @@ function remembering(require: Require): Require {
 function prismaBesides(): void {
 	const helper = getGlobalTracingHelper();
 	if (helper === undefined) throw new Error('Prisma is not instrumented, expected what PrismaInstrumentation sets');
-	const leftOut = (within = context.active()) => isLeftOut(within);
 	setGlobalTracingHelper({
-		isEnabled: () => !leftOut() && helper.isEnabled(),
+		isEnabled: () => !isLeftOut() && helper.isEnabled(),
 		getTraceParent: (within) => helper.getTraceParent(within),
 		dispatchEngineSpans: (spans, events, log) => helper.dispatchEngineSpans(spans, events, log),
 		getActiveContext: () => helper.getActiveContext(),
 		runInChildSpan: (options, work) =>
-			leftOut(typeof options === 'string' ? undefined : options.context) ? work() : helper.runInChildSpan(options, work)
+			isLeftOut(typeof options === 'string' ? undefined : options.context) ? work() : helper.runInChildSpan(options, work)
 	});
 }
 
@@ -130,13 +129,13 @@ export function besides(provider: TracerProvider): TracerProvider {
 
 function passedBy(tracer: Tracer): Tracer {
 	const startActiveSpan = (name: string, ...more: unknown[]): unknown => {
-		const within = more.length === 3 ? (more[1] as Context) : context.active();
+		const within = more.length === 3 ? (more[1] as Context) : undefined;
 		if (!isLeftOut(within)) return Reflect.apply(tracer.startActiveSpan, tracer, [name, ...more]);
 		const work = more.at(-1) as (span: Span) => unknown;
 		return work(NO_SPAN);
 	};
 	return {
-		startSpan: (name, options, within = context.active()) =>
+		startSpan: (name, options, within) =>
 			isLeftOut(within) ? NO_SPAN : tracer.startSpan(name, options, within),
 		startActiveSpan: startActiveSpan as Tracer['startActiveSpan']
 	};

@@ -3,7 +3,7 @@
 /// A protocol that is broken on purpose: what stands between the machine and the world does something
 /// else than it was told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::handover::model) enum Mutation {
+pub(crate) enum Mutation {
     /// Postgres is said to show nothing, without being asked.
     StartsBeforeTheBackendsAreGone,
     /// The same, of slots whose process was killed.
@@ -24,19 +24,19 @@ pub(in crate::handover::model) enum Mutation {
 
 /// What the world is made of.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::handover::model) struct Laws {
-    pub(in crate::handover::model) slots: usize,
-    pub(in crate::handover::model) most: usize,
-    pub(in crate::handover::model) program: Program,
-    pub(in crate::handover::model) restarts: bool,
-    pub(in crate::handover::model) ends: bool,
-    pub(in crate::handover::model) parks: bool,
-    pub(in crate::handover::model) mutation: Option<Mutation>,
+pub(crate) struct Laws {
+    pub(crate) slots: usize,
+    pub(crate) most: usize,
+    pub(crate) program: Program,
+    pub(crate) restarts: bool,
+    pub(crate) ends: bool,
+    pub(crate) parks: bool,
+    pub(crate) mutation: Option<Mutation>,
 }
 
 /// What runs in the slots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::handover::model) enum Program {
+pub(crate) enum Program {
     /// It opens its connections when it is told to.
     Waits,
     /// It opens them when it likes, and was declared as one that waits.
@@ -46,7 +46,7 @@ pub(in crate::handover::model) enum Program {
 }
 
 impl Program {
-    pub(in crate::handover::model) const fn waits(self) -> bool {
+    pub(crate) const fn waits(self) -> bool {
         matches!(self, Self::Waits)
     }
 }

@@ -6,7 +6,7 @@ use crate::handover::timers::Timer;
 
 /// What happens next when nobody means any harm: workers do as they are told, Postgres answers, and
 /// deadlines come only where somebody waits for one.
-pub(in crate::handover::model) fn kind(steps: &[Step], world: &World) -> Option<Step> {
+pub(crate) fn kind(steps: &[Step], world: &World) -> Option<Step> {
     let rank = |step: &Step| match *step {
         Step::OrphansVanish(_) => Some(1),
         Step::Boot(..) | Step::Ready(..) | Step::Leave(..) => Some(2),
@@ -29,7 +29,7 @@ pub(in crate::handover::model) fn kind(steps: &[Step], world: &World) -> Option<
 
 /// What happens next when nobody does anything by himself: no worker boots, becomes ready or leaves, and Postgres
 /// does not answer. Only deadlines come, and what is killed dies.
-pub(in crate::handover::model) fn dead(steps: &[Step], world: &World) -> Option<Step> {
+pub(crate) fn dead(steps: &[Step], world: &World) -> Option<Step> {
     let rank = |step: &Step| match *step {
         Step::Die { at, seat, orphans } => {
             let body = world.sites[at].bodies[seat_at(seat)];
