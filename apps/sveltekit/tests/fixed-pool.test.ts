@@ -1,6 +1,8 @@
 import pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { FixedPool } from '#server/db/fixed-pool.ts';
+import { withHolders } from '#server/db/limit.ts';
+import { reason } from '#server/log.ts';
 import { eventually, freshDatabases, type Databases } from './databases.ts';
 import { networkTo } from './network.ts';
 
@@ -10,9 +12,9 @@ beforeAll(async () => {
 });
 afterAll(() => databases.drop());
 
-function pooled(max: number, more = ''): FixedPool {
+function pooled(max: number, { databaseUrl } = databases, more = ''): FixedPool {
 	return new FixedPool({
-		url: databases.databaseUrl + more,
+		url: databaseUrl + more,
 		max,
 		applicationName: 'web-0:prisma',
 		connectionTimeoutMs: 2_000
@@ -20,7 +22,7 @@ function pooled(max: number, more = ''): FixedPool {
 }
 
 async function withPool(max: number, work: (pool: FixedPool) => Promise<void>, more = ''): Promise<void> {
-	const pool = pooled(max, more);
+	const pool = pooled(max, databases, more);
 	try {
 		await pool.fill();
 		await work(pool);
@@ -68,6 +70,22 @@ test('lost connections are replaced until the pool is whole again', () =>
 		});
 	}));
 
+test('a connection that breaks while it is lent ends its statements and not the process', () =>
+	withPool(2, async (pool) => {
+		const client = await pool.connect();
+		const before = pool.totals().opened;
+		const { rows } = await client.query<{ pid: number }>('SELECT pg_backend_pid() AS pid');
+		const ended = new Promise((resolve) => client.once('end', resolve));
+		await databases.admin.query('SELECT pg_terminate_backend($1)', [rows[0]?.pid]);
+		await ended;
+		await expect(client.query('SELECT 1')).rejects.toThrow(/not queryable/);
+		client.release();
+		await eventually(async () => {
+			expect(pool.totals()).toEqual({ opened: before + 1, closed: 1 });
+			expect(pool.gauge()).toMatchObject({ open: 2, idle: 2 });
+		});
+	}));
+
 test('connections that a network has forgotten are found, idle or at work, and replaced', async () => {
 	const network = await networkTo(databases.databaseUrl);
 	const pool = new FixedPool({
@@ -80,7 +98,6 @@ test('connections that a network has forgotten are found, idle or at work, and r
 	await pool.fill();
 	const before = pool.totals().opened;
 	const client = await pool.connect();
-	client.on('error', () => {});
 	network.forget();
 	const lost = client.query('SELECT 1').catch((error: Error) => error.message);
 	pool.test();
@@ -119,35 +136,52 @@ test('a server that refuses is an error and not an endless wait', async () => {
 	await pool.close();
 });
 
-test('a refusal for the limit of the role names role, limit and who holds the connections', async () => {
-	const role = new URL(databases.databaseUrl).username;
-	await databases.admin.query(`ALTER ROLE ${role} CONNECTION LIMIT 4`);
-	const rogue = new pg.Client({ connectionString: databases.databaseUrl, application_name: 'psql' });
-	await rogue.connect();
-	const pool = pooled(4);
+/** Databases, and with them a role, of its own: of another test's sessions some may be on their way out, which the limit still counts. */
+async function withLimitedRole(limit: number, work: (limited: Databases, role: string) => Promise<void>): Promise<void> {
+	const limited = await freshDatabases();
+	const role = new URL(limited.databaseUrl).username;
 	try {
+		await limited.admin.query(`ALTER ROLE ${role} CONNECTION LIMIT ${limit}`);
+		await work(limited, role);
+	} finally {
+		await limited.drop();
+	}
+}
+
+test('a refusal for the limit of the role names role, limit and who holds the connections', () =>
+	withLimitedRole(4, async (limited, role) => {
+		const rogue = new pg.Client({ connectionString: limited.databaseUrl, application_name: 'psql' });
+		await rogue.connect();
+		const pool = pooled(4, limited);
 		await expect(pool.fill()).rejects.toThrow(
 			`the role "${role}" has 4 of at most 4 connections, held by web-0:prisma 3, psql 1`
 		);
 		// Without the rogue there is room.
 		await rogue.end();
-		await eventually(async () => expect(await databases.census()).toEqual({ 'web-0:prisma': 3 }));
+		await eventually(async () => expect(await limited.census()).toEqual({ 'web-0:prisma': 3 }));
 		await pool.fill();
 		expect(pool.gauge()).toMatchObject({ max: 4, open: 4 });
-	} finally {
 		await pool.close();
-		await databases.admin.query(`ALTER ROLE ${role} CONNECTION LIMIT -1`);
-	}
-});
+	}));
 
-test('a refusal when nobody is left to ask says so', async () => {
-	const role = new URL(databases.databaseUrl).username;
-	await databases.admin.query(`ALTER ROLE ${role} CONNECTION LIMIT 0`);
-	const pool = pooled(1);
-	try {
-		await expect(pool.fill()).rejects.toThrow(/too many connections for role .* no connection is left to ask/);
-	} finally {
+test('a refusal for a limit that nobody seems to reach names that limit all the same', () =>
+	withLimitedRole(2, async (limited, role) => {
+		const pool = pooled(3, limited);
+		const client = await pool.connect();
+		const refusal = Object.assign(new Error(`too many connections for role "${role}"`), {
+			code: '53300',
+			routine: 'InitializeSessionUserId'
+		});
+		expect(reason(await withHolders(refusal, client))).toContain(
+			`the role "${role}" has 1 of at most 2 connections, held by web-0:prisma 1`
+		);
+		client.release();
 		await pool.close();
-		await databases.admin.query(`ALTER ROLE ${role} CONNECTION LIMIT -1`);
-	}
-});
+	}));
+
+test('a refusal when nobody is left to ask says so', () =>
+	withLimitedRole(0, async (limited) => {
+		const pool = pooled(1, limited);
+		await expect(pool.fill()).rejects.toThrow(/too many connections for role .* no connection is left to ask/);
+		await pool.close();
+	}));

@@ -284,7 +284,7 @@ async fn explain(error: &sqlx::Error, asked: Option<&mut PgConnection>) -> Strin
         return format!("{error} ({code})");
     }
     let held = match asked {
-        Some(asked) => tokio::time::timeout(TEST_TIMEOUT, limit::holders(asked))
+        Some(asked) => tokio::time::timeout(TEST_TIMEOUT, limit::holders(asked, error))
             .await
             .ok()
             .flatten(),

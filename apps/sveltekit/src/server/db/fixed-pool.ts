@@ -108,6 +108,9 @@ export class FixedPool extends pg.Pool {
 			log.warn('idle connection lost', { pool: applicationName, reason: reason(error) });
 		});
 		this.on('connect', (client) => {
+			// The pool listens only to idle ones, and a lent one that breaks unheard ends the process too. Its statements say so to
+			// whoever has it, and it is not taken back.
+			client.on('error', () => {});
 			this.#live.add(client);
 			this.#opened += 1;
 		});

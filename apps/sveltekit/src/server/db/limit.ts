@@ -8,6 +8,11 @@ import type { ClientBase } from 'pg';
 import { reason } from '../log.ts';
 
 const TOO_MANY_CONNECTIONS = '53300';
+/**
+ * The part of Postgres that refuses for a role's limit; the server's own is reached elsewhere. The message says it too, in the
+ * server's language; a pooler in between may not say it at all.
+ */
+const REFUSES_ROLES = 'InitializeSessionUserId';
 /** As many as fit into a line that somebody reads. */
 const NAMED = 8;
 
@@ -19,7 +24,9 @@ interface Held {
 	readonly server: number;
 	readonly byRole: number;
 	readonly all: number;
-	/** Sessions by name, most first: of the role if it is its limit that is reached, else of everybody. */
+	/** Whether it is the role's limit that is reached. */
+	readonly ofRole: boolean;
+	/** Sessions by name, most first: of the role if it is its limit, else of everybody. */
 	readonly holders: readonly { readonly name: string; readonly sessions: number }[];
 }
 
@@ -28,21 +35,24 @@ WITH sessions AS (
 	SELECT usename AS role, coalesce(nullif(application_name, ''), '(no name)') AS name
 	FROM pg_stat_activity
 	WHERE usename IS NOT NULL AND backend_type IS DISTINCT FROM 'parallel worker'
-), self AS (
+), counted AS (
 	SELECT rolname AS role, rolconnlimit AS "limit", current_setting('max_connections')::int AS server,
 		(SELECT count(*)::int FROM sessions WHERE sessions.role = rolname) AS "byRole",
 		(SELECT count(*)::int FROM sessions) AS "all"
 	FROM pg_roles WHERE rolname = session_user
+), self AS (
+	-- What is counted may have changed since the refusal, and a session that was on its way in or out is counted by nobody but the limit.
+	SELECT *, "limit" >= 0 AND ($1 OR "byRole" >= "limit") AS "ofRole" FROM counted
 ), holders AS (
 	SELECT sessions.name, count(*)::int AS sessions
 	FROM sessions, self
-	WHERE sessions.role = self.role OR self."limit" < 0 OR self."byRole" < self."limit"
+	WHERE sessions.role = self.role OR NOT self."ofRole"
 	GROUP BY 1 ORDER BY 2 DESC, 1
 )
 SELECT self.*, (SELECT json_agg(holders) FROM holders) AS holders FROM self`;
 
 /** Whether Postgres refused a connection because there are as many as a limit allows. */
-export function isLimitReached(error: unknown): boolean {
+export function isLimitReached(error: unknown): error is Error {
 	return error instanceof Error && 'code' in error && error.code === TOO_MANY_CONNECTIONS;
 }
 
@@ -52,7 +62,8 @@ export function isLimitReached(error: unknown): boolean {
  */
 export async function withHolders(error: unknown, client: ClientBase | undefined): Promise<unknown> {
 	if (!isLimitReached(error)) return error;
-	const held = await client?.query<Held>(HELD).then(
+	const refusesRole = 'routine' in error && error.routine === REFUSES_ROLES;
+	const held = await client?.query<Held>(HELD, [refusesRole]).then(
 		({ rows }) => rows[0],
 		() => undefined
 	);
@@ -61,12 +72,11 @@ export async function withHolders(error: unknown, client: ClientBase | undefined
 	return Object.assign(new Error(words, { cause: error }), { code: TOO_MANY_CONNECTIONS });
 }
 
-function inWords({ role, limit, server, byRole, all, holders }: Held): string {
+function inWords({ role, limit, server, byRole, all, ofRole, holders }: Held): string {
 	const named = holders.slice(0, NAMED).map(({ name, sessions }) => `${name} ${sessions}`);
 	if (holders.length > NAMED) named.push(`${holders.length - NAMED} more`);
 	const who = named.join(', ');
-	// What it counts may have changed since the refusal: the nearer limit is the one that is told.
-	return limit >= 0 && byRole >= limit
+	return ofRole
 		? `the role "${role}" has ${byRole} of at most ${limit} connections, held by ${who}`
 		: `the server has ${all} of at most ${server} connections, held by ${who}`;
 }
