@@ -4,8 +4,9 @@
 //! wrote, so that the report of a failure has its last words.
 
 use crate::descriptors::SoftLimit;
-use crate::environment::{self, CHANNEL_FD, LISTENER_FD};
+use crate::environment;
 use crate::event::{Event, LAST_WORDS, MAX_OUTPUT_LINE, Stream};
+use crate::inheritance::Inheritance;
 use crate::lines::BoundedLines;
 use crate::listener::Held;
 use crate::memory;
@@ -14,14 +15,12 @@ use crate::probe;
 use crate::shim;
 use crate::spawner::Spawner;
 use crate::spec::{AppSpec, FleetSpec};
-use command_fds::{CommandFdExt, FdMapping};
 use poolwright_topology::channel::{self, ChannelError, FromWorker, ToWorker};
 use poolwright_topology::handover::{Exit, Readiness, WorkerEvent, WorkerId};
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, ExitStatus, Stdio};
@@ -90,7 +89,10 @@ impl Worker {
         let (ours, theirs) = StdUnixStream::pair()?;
         ours.set_nonblocking(true)?;
         let (from_worker, to_worker) = UnixStream::from_std(ours)?.into_split();
-        let listener = held.map(Held::hand_down).transpose()?;
+        let inheritance = Inheritance {
+            channel: theirs.into(),
+            listener: held.map(Held::hand_down).transpose()?,
+        };
         let notify = (app.ready == Readiness::Notify)
             .then(|| NotifySocket::bind(&fleet.state_dir, worker))
             .transpose()?;
@@ -102,10 +104,10 @@ impl Worker {
             &mut command,
             app,
             &worker.slot,
-            listener.is_some(),
+            inheritance.listener.is_some(),
             notified,
         );
-        hand_down(&mut command, listener, theirs.into())?;
+        command.stdin(inheritance.into_stdin()?);
         let before = memory::Before::now();
         let child = spawner.spawn(command).await?;
         let pid = child
@@ -192,23 +194,9 @@ fn command(shim: &[OsString], app: &AppSpec, limit: SoftLimit) -> io::Result<Com
         // A group of its own: signals reach what the worker started, and a terminal's Ctrl-C does not
         // reach the workers past the supervisor.
         .process_group(0)
-        .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     Ok(command)
-}
-
-fn hand_down(command: &mut Command, listener: Option<OwnedFd>, channel: OwnedFd) -> io::Result<()> {
-    let mut handed_down = vec![FdMapping {
-        parent_fd: channel,
-        child_fd: CHANNEL_FD,
-    }];
-    handed_down.extend(listener.map(|parent_fd| FdMapping {
-        parent_fd,
-        child_fd: LISTENER_FD,
-    }));
-    command.fd_mappings(handed_down).map_err(io::Error::other)?;
-    Ok(())
 }
 
 /// By what a worker is seen to serve.

@@ -1,4 +1,4 @@
-//! How many descriptors there may be.
+//! How many descriptors there may be, and which numbers are kept.
 //!
 //! A worker takes four of the supervisor's: its channel, its two outputs, its process. The soft limit that programs are
 //! commonly started with, 1024, is there for programs that use `select`; it would be used up by 250 workers, in
@@ -6,9 +6,12 @@
 //! somebody chose. (On macOS that says "unlimited" and means `OPEN_MAX`: more is refused.) Workers do not inherit that: what they do with descriptors is not known here, and they get what
 //! the supervisor was given ([`crate::shim`]).
 
+use crate::environment::CHANNEL_FD;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io;
+use std::os::fd::AsRawFd;
 
 /// As an argument: no limit.
 const UNLIMITED: &str = "unlimited";
@@ -47,6 +50,19 @@ impl SoftLimit {
             UNLIMITED => Some(Self(None)),
             number => Some(Self(Some(number.parse().ok()?))),
         }
+    }
+}
+
+/// Occupies every free number up to the highest that a worker gets something under, so that nothing else is opened there that
+/// would be lost when that is put in its place.
+pub(crate) fn occupy_low() -> io::Result<Vec<File>> {
+    let mut occupied = Vec::new();
+    loop {
+        let file = File::open("/dev/null")?;
+        if file.as_raw_fd() > CHANNEL_FD {
+            return Ok(occupied);
+        }
+        occupied.push(file);
     }
 }
 

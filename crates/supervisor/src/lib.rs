@@ -24,8 +24,9 @@
 //! | `roster` | what is known of each slot |
 //! | `requests` | who waits for the end of what |
 //! | `signals` | SIGTERM, SIGINT and SIGHUP |
-//! | `spawner` | the one thread that forks |
-//! | `descriptors` | how many descriptors there may be |
+//! | `spawner` | the one thread that starts processes |
+//! | `inheritance` | the descriptors that a worker starts with |
+//! | `descriptors` | how many descriptors there may be, and which numbers are kept |
 //! | `attendant` | one worker: its channel, its output, its end |
 //! | `environment` | the variables of a worker |
 //! | `listener` | the sockets that are held through everything |
@@ -58,6 +59,7 @@ mod dispatcher;
 mod environment;
 mod error;
 pub mod event;
+mod inheritance;
 mod lines;
 mod listener;
 mod memory;

@@ -22,12 +22,13 @@
 //! program that it ends in. Whenever the supervisor lives to see a worker's end, it ends the whole process
 //! group with it.
 
-use crate::descriptors::SoftLimit;
+use crate::descriptors::{self, SoftLimit};
+pub use crate::inheritance::Inheritance;
 use poolwright_lock::{Lock, LockError, LockName};
 use rustix::process::{Pid, getppid};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 use std::{fmt, io};
 
@@ -51,6 +52,8 @@ pub enum Error {
     Tie(io::Error),
     /// The worker cannot be given the limit on descriptors that it is to have.
     Limit(io::Error),
+    /// The descriptors that the worker is to start with did not arrive.
+    Inheritance(io::Error),
     /// The program's executor id is another living process's, or cannot be held.
     Lock(LockError),
     /// The program cannot be executed.
@@ -70,7 +73,12 @@ impl Error {
         match self {
             Self::Exec { source, .. } if source.kind() == io::ErrorKind::NotFound => 127,
             Self::Exec { .. } => 126,
-            Self::Usage | Self::SupervisorGone | Self::Tie(_) | Self::Limit(_) | Self::Lock(_) => 1,
+            Self::Usage
+            | Self::SupervisorGone
+            | Self::Tie(_)
+            | Self::Limit(_)
+            | Self::Inheritance(_)
+            | Self::Lock(_) => 1,
         }
     }
 }
@@ -82,6 +90,9 @@ impl fmt::Display for Error {
             Self::SupervisorGone => f.write_str("the supervisor is gone"),
             Self::Tie(source) => write!(f, "cannot tie the worker to its supervisor: {source}"),
             Self::Limit(source) => write!(f, "cannot limit the worker's descriptors: {source}"),
+            Self::Inheritance(source) => {
+                write!(f, "the worker's descriptors did not arrive: {source}")
+            }
             Self::Lock(LockError::Io { name, source }) => {
                 write!(f, "the lock {name} cannot be taken: {source}")
             }
@@ -97,9 +108,10 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// Becomes the worker: ties the process to its supervisor, sets `LISTEN_PID`, executes the command.
+/// Becomes the worker: ties the process to its supervisor, gives what is handed down its numbers, sets `LISTEN_PID`, executes the
+/// command.
 ///
-/// `args` are those after [`crate::FleetSpec::shim`] on the command line. Returns only when it failed;
+/// Standard input is that of [`Inheritance::into_stdin`]; `args` are those after [`crate::FleetSpec::shim`] on the command line. Returns only when it failed;
 /// the caller prints the error to standard error and exits with [`Error::exit_code`].
 #[must_use]
 pub fn exec(args: impl IntoIterator<Item = OsString>) -> Error {
@@ -119,12 +131,22 @@ pub fn exec(args: impl IntoIterator<Item = OsString>) -> Error {
     if let Err(error) = limit.apply() {
         return Error::Limit(error);
     }
+    // Before anything that is to stay open is opened.
+    let inheritance =
+        descriptors::occupy_low().and_then(|low| Ok((Inheritance::from_stdin()?, low)));
+    let (inheritance, _low) = match inheritance {
+        Ok(taken) => taken,
+        Err(error) => return Error::Inheritance(error),
+    };
     let lock = match take_executor_id() {
         Ok(lock) => lock,
         Err(error) => return Error::Lock(error),
     };
     let mut command = Command::new(&program);
-    command.args(args);
+    command.args(args).stdin(Stdio::null());
+    if let Err(error) = inheritance.give(&mut command) {
+        return Error::Inheritance(error);
+    }
     if std::env::var_os("LISTEN_FDS").is_some() {
         command.env("LISTEN_PID", std::process::id().to_string());
     }

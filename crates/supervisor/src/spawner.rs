@@ -4,9 +4,7 @@
 //! the runtime would be killed when the runtime retires that thread. This one lives as long as the
 //! supervisor, and when it ends, so do the workers.
 
-use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd;
 use std::process::Command;
 use std::sync::mpsc;
 use std::thread;
@@ -15,7 +13,6 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use crate::descriptors::SoftLimit;
-use crate::environment::CHANNEL_FD;
 
 /// Starts processes. Dropping it ends the thread and, by their death signal, every worker.
 #[derive(Debug)]
@@ -33,12 +30,10 @@ impl Spawner {
     /// Starts the thread. Its children belong to the runtime of `handle`, which reaps them.
     pub(crate) fn start(handle: Handle) -> io::Result<Self> {
         let soft_limit = SoftLimit::raise()?;
-        let reserved = reserve_low_descriptors()?;
         let (orders, queue) = mpsc::channel::<Order>();
         thread::Builder::new()
             .name("spawner".to_owned())
             .spawn(move || {
-                let _reserved = reserved;
                 let _runtime = handle.enter();
                 for Order { command, reply } in queue {
                     let mut command = tokio::process::Command::from(command);
@@ -64,19 +59,5 @@ impl Spawner {
             .send(Order { command, reply })
             .map_err(|_| gone())?;
         child.await.map_err(|_| gone())?
-    }
-}
-
-/// Occupies every free descriptor up to the highest that workers get something under: the standard library
-/// reports a failed `exec` through a pipe of its own, and in the child what is handed down must not
-/// land on that pipe's number.
-fn reserve_low_descriptors() -> io::Result<Vec<File>> {
-    let mut reserved = Vec::new();
-    loop {
-        let file = File::open("/dev/null")?;
-        if file.as_raw_fd() > CHANNEL_FD {
-            return Ok(reserved);
-        }
-        reserved.push(file);
     }
 }

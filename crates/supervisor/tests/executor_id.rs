@@ -1,12 +1,18 @@
 //! A program that does not speak the channel gets its executor id from the shim.
 
+use poolwright_supervisor::shim::Inheritance;
 use std::io::{self, BufRead, BufReader, ErrorKind};
+use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 
 const ACTOR: &str = env!("CARGO_BIN_EXE_supervisor-test-actor");
 
-/// The shim on its way to become `script`, in a place that no other test knows.
-fn shim(place: &str, script: &str) -> Command {
+/// The shim on its way to become `script`, in a place that no other test knows. Nobody is at the other end of its channel.
+fn shim(place: &str, script: &str) -> io::Result<Command> {
+    let inheritance = Inheritance {
+        channel: UnixStream::pair()?.0.into(),
+        listener: None,
+    };
     let mut command = Command::new(ACTOR);
     command
         .arg("shim")
@@ -18,14 +24,15 @@ fn shim(place: &str, script: &str) -> Command {
         .env(poolwright_supervisor::shim::EXECUTOR_STORE, "db:5432/dbos")
         .env("POOLWRIGHT_LOCK_TIMEOUT_MS", "0")
         .env("POOLWRIGHT_LOCK_NAMESPACE", place)
+        .stdin(inheritance.into_stdin()?)
         .stdout(Stdio::piped());
-    command
+    Ok(command)
 }
 
 /// A program that runs, and its first line.
 fn running(place: &str) -> io::Result<(Child, String)> {
     let script = "echo \"store: $POOLWRIGHT_EXECUTOR_STORE\"; exec sleep 600";
-    let mut child = shim(place, script).spawn()?;
+    let mut child = shim(place, script)?.spawn()?;
     let mut line = String::new();
     let mut output = BufReader::new(child.stdout.take().ok_or(ErrorKind::BrokenPipe)?);
     output.read_line(&mut line)?;
@@ -38,12 +45,12 @@ fn a_program_inherits_the_lock_and_a_second_one_is_not_executed_until_it_ends() 
     let (mut first, said) = running(&place).unwrap();
     assert_eq!(said, "store: \n", "the program is told nothing");
 
-    let second = shim(&place, "echo executed").output().unwrap();
+    let second = shim(&place, "echo executed").unwrap().output().unwrap();
     assert_eq!(second.status.code(), Some(1));
     assert_eq!(second.stdout, b"");
 
     first.kill().unwrap();
     first.wait().unwrap();
-    let third = shim(&place, "echo executed").output().unwrap();
+    let third = shim(&place, "echo executed").unwrap().output().unwrap();
     assert_eq!(third.stdout, b"executed\n");
 }
