@@ -10,7 +10,7 @@ use crate::crowd::{Figures, IDLE, SIZES};
 /// One line: a figure per worker, in the unit that its name says.
 type Line = (&'static str, fn(&Figures) -> f64);
 
-const LINES: [Line; 9] = [
+const LINES: [Line; 10] = [
     ("start, ms", |f| f.start_s * 1e3),
     ("status, ms", |f| f.status_s * 1e3),
     ("reload, ms", |f| f.reload_s * 1e3),
@@ -20,10 +20,14 @@ const LINES: [Line; 9] = [
     }),
     ("– for the reload, ms", |f| f.reload_cpu_s * 1e3),
     ("– of that, what it takes besides idling, ms", |f| {
-        (f.reload_cpu_s - f.idle_cores * f.reload_s) * 1e3
+        f.reload_besides_s() * 1e3
     }),
-    ("– for a second in which nothing happens, ms", |f| {
-        f.idle_cores * 1e3
+    (
+        "– for a second in which nothing happens, after the start, ms",
+        |f| f.together_cores * 1e3,
+    ),
+    ("– the same, around the reload, ms", |f| {
+        f.apart_cores * 1e3
     }),
     ("memory of the supervisor, KiB", |f| f.memory_mib * 1024.0),
 ];
@@ -62,13 +66,15 @@ once is shared by more of them.
 
 {table}
 In all, the {largest} start in {start} s, `status` takes {status} ms, `reload` replaces them one after the other in {reload} s, `stop` takes
-{stop} s, and the supervisor has {memory} MiB and takes {idle} % of a core while it runs.
+{stop} s, and the supervisor has {memory} MiB and takes {together} to {apart} % of a core while it runs.
 
 - The workers do what the channel asks for and open nothing: boot, launch, serve, report their gauges every second, drain. Each is a process
   that costs the machine some milliseconds to start, which is most of *start*.
 - *Start* is from the command to `all workers serve`, the others are commands from their start to their end, `status` the median of nine.
 - A *reload* watches each new worker for half a second before it goes on, which is most of its time; its processor time shows the rest. In that half
-  second the whole fleet reports its gauges: the more workers, the more of it; the line below takes that off.
+  second the whole fleet reports its gauges: the more workers, the more of it; the line below takes that off. Workers that started together report
+  together and wake the supervisor once; one that was reloaded reports at its own time. So every fleet is reloaded once before, and what is taken off is
+  what it takes before and after the reload that is measured.
 - Nothing happens for {watched} s while processor time is read from `/proc/<pid>/task/*/schedstat`. Every size is measured once.
 ",
         largest = last.workers,
@@ -78,7 +84,8 @@ In all, the {largest} start in {start} s, `status` takes {status} ms, `reload` r
         reload = in_all(last.reload_s),
         stop = in_all(last.stop_s),
         memory = in_all(last.memory_mib),
-        idle = in_all(last.idle_cores * 100.0),
+        together = in_all(last.together_cores * 100.0),
+        apart = in_all(last.apart_cores * 100.0),
         watched = IDLE.as_secs(),
     ))
 }

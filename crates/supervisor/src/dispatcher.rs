@@ -159,7 +159,6 @@ impl Supervisor {
             if let Some(outcome) = dispatcher.outcome.take() {
                 break outcome;
             }
-            let due = dispatcher.fleet.poll_timeout();
             tokio::select! {
                 // Room for the caller's events first, then the world's in any order.
                 permit = events.reserve(), if !dispatcher.outbox.is_empty() => {
@@ -175,7 +174,7 @@ impl Supervisor {
                     conversations.spawn(control::serve(stream, ask, views, farewell.clone()));
                 }
                 Some(_) = conversations.join_next() => {}
-                () = dispatcher.clock.reaches(due) => {
+                () = dispatcher.clock.reaches(dispatcher.due) => {
                     dispatcher.decide(handover::Event::Timeout).await;
                 }
             }
@@ -204,6 +203,8 @@ struct Dispatcher {
     clock: Clock,
     since: SystemTime,
     fleet: Fleet,
+    /// When time is the handover's next event, as of its last decision.
+    due: Option<Moment>,
     roster: Roster,
     requests: Requests,
     inquiries: Inquiries,
@@ -247,6 +248,7 @@ impl Dispatcher {
             clock,
             since: SystemTime::now(),
             fleet,
+            due: None,
             roster,
             requests: Requests::default(),
             budget: Budget::new(Arc::clone(&backends)),
@@ -305,6 +307,7 @@ impl Dispatcher {
                 }
             }
         }
+        self.due = self.fleet.poll_timeout();
         self.requests.look_at(&self.fleet);
         refused
     }
@@ -474,6 +477,10 @@ impl Dispatcher {
             Told::Happened(event) => event,
         };
         self.note(&worker, &event);
+        // The most frequent by far, and from every worker of the fleet: they decide nothing.
+        if matches!(event, WorkerEvent::Said(FromWorker::Gauges { .. })) {
+            return;
+        }
         self.decide(handover::Event::Worker { worker, event }).await;
         self.roster.parted(&slot);
     }
