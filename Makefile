@@ -77,19 +77,14 @@ bench: setup $(PAGE) ## Measure both stacks side by side and write docs/benchmar
 	target/release/bench $(PARTS)
 
 .PHONY: setup
-setup: setup-postgres setup-browser setup-clock setup-tools $(NODE_MODULES) $(POSTGRES_VERSIONS) ## Install what is missing
+setup: ## Install what is missing
+# Debian's packages first, which only one can install at a time; then crates, which are built, beside npm's packages, which are waited for.
+	@scripts/setup postgres browser clock node
+	@$(MAKE) --no-print-directory --jobs 2 setup-tools $(NODE_MODULES) $(POSTGRES_VERSIONS)
 
 .PHONY: setup-postgres
 setup-postgres:
 	@scripts/setup postgres
-
-.PHONY: setup-browser
-setup-browser:
-	@scripts/setup browser
-
-.PHONY: setup-clock
-setup-clock:
-	@scripts/setup clock
 
 .PHONY: setup-tools
 setup-tools:

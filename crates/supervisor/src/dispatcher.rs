@@ -1,28 +1,27 @@
 //! The loop: many sources become one input, the handover decides, the loop enacts.
 
 mod asked;
+mod enacted;
+mod heard;
 
-use crate::attendant::{Ears, Told, Worker};
-use crate::backends::{Answered, Backends, Inquiries};
+use crate::attendant::Ears;
+use crate::backends::{Backends, Inquiries};
 use crate::budget::Budget;
 use crate::clock::Clock;
-use crate::control::{self, AppStatus, Asked, ControlSocket, FleetStatus, Inquirer, Step, Views};
+use crate::control::{self, Asked, ControlSocket, Inquirer, Views};
 use crate::error::Error;
 use crate::event::{Event, Outcome, StopReason};
 use crate::listener::Held;
 use crate::requests::Requests;
-use crate::roster::{Roster, unix_ms};
+use crate::roster::Roster;
 use crate::signals::Signals;
 use crate::spawner::Spawner;
-use crate::spec::{AppSpec, FleetSpec, StopSignal};
+use crate::spec::{AppSpec, FleetSpec};
 use asked::Scaling;
-use poolwright_topology::channel::{FromWorker, ToWorker};
 use poolwright_topology::handover::{
-    self, Action, Failure, Fleet, Moment, Policy, Readiness, Refusal, RollEnd, RollNews, Seen,
-    SlotState, SlotView, WorkerEvent, WorkerId,
+    self, Action, Failure, Fleet, Moment, Policy, Readiness, Refusal,
 };
 use poolwright_topology::tag::{Name, SlotId};
-use rustix::process::Signal;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::SocketAddr;
@@ -312,260 +311,6 @@ impl Dispatcher {
         refused
     }
 
-    async fn enact(&mut self, action: Action) -> Option<handover::Event> {
-        match action {
-            Action::Spawn(worker) => {
-                let event = self.spawn(&worker).await;
-                return Some(handover::Event::Worker { worker, event });
-            }
-            Action::Launch(worker) => {
-                if let Some(process) = self.roster.process(&worker) {
-                    process.worker.send(ToWorker::Launch);
-                }
-            }
-            Action::Terminate(worker) => {
-                let signal = self.stop_signal(&worker);
-                self.signal(&worker, signal);
-            }
-            Action::Kill(worker) => {
-                self.signal(&worker, Signal::KILL);
-                let slot = worker.slot;
-                self.outbox.push_back(Event::Killing { slot });
-            }
-            Action::Confirm(slot) => self.inquiries.confirm(slot),
-            Action::TerminateBackends(slot) => {
-                let count = self.remaining.get(&slot).copied().unwrap_or(0);
-                self.outbox.push_back(Event::TerminatingBackends {
-                    slot: slot.clone(),
-                    count,
-                });
-                self.inquiries.terminate(slot);
-            }
-            Action::Moved { slot, from, to } => {
-                self.roster.moved(&slot);
-                self.outbox.push_back(Event::Moved { slot, from, to });
-            }
-            Action::AllServing => self.outbox.push_back(Event::AllServing),
-            Action::Failed(failure) => self.failed(failure),
-            Action::Crashed { failure, then } => {
-                let last_words = self.last_words(&failure.slot);
-                self.roster.crashed(&failure);
-                self.requests.crashed(&failure, &last_words);
-                self.outbox.push_back(Event::Crashed {
-                    failure,
-                    last_words,
-                    then,
-                });
-            }
-            Action::Removed(slot) => {
-                self.roster.remove(&slot);
-                self.remaining.remove(&slot);
-                self.outbox.push_back(Event::Removed { slot });
-                self.relinquish();
-            }
-            Action::Roll(news) => {
-                let words = match &news {
-                    RollNews::Ended(RollEnd::Failed(failure)) => self.last_words(&failure.slot),
-                    _ => Vec::new(),
-                };
-                match &news {
-                    RollNews::Boots(slot) => self.roster.stepped(slot, Step::Boots),
-                    RollNews::Drains(slot) => self.roster.stepped(slot, Step::Drains),
-                    RollNews::Serves(slot) => self.roster.stepped(slot, Step::Serves),
-                    RollNews::Ended(_) => {}
-                }
-                self.requests.rolled(&news, || words);
-                self.outbox.push_back(Event::Roll(news));
-            }
-            // Taken out before.
-            Action::Refused(_) => {}
-            Action::Ended(outcome) => self.ended(outcome),
-        }
-        None
-    }
-
-    async fn spawn(&mut self, id: &WorkerId) -> WorkerEvent {
-        let slot = &id.slot;
-        let Some(app) = self.spec.apps.iter().find(|app| app.name == *slot.app()) else {
-            return WorkerEvent::SpawnFailed {
-                reason: "its app is not declared".to_owned(),
-            };
-        };
-        let held = self.held.get(&app.name);
-        let ears = self.ears.clone();
-        match Worker::start(&self.spawner, &self.spec, app, id, held, ears).await {
-            Ok(worker) => {
-                self.outbox.push_back(Event::Spawned {
-                    slot: slot.clone(),
-                    pid: worker.pid,
-                });
-                self.roster.seated(id, worker, self.generation);
-                WorkerEvent::Spawned
-            }
-            Err(error) => WorkerEvent::SpawnFailed {
-                reason: error.to_string(),
-            },
-        }
-    }
-
-    fn signal(&mut self, worker: &WorkerId, signal: Signal) {
-        if let Some(process) = self.roster.process(worker) {
-            process.worker.signal(signal);
-        }
-    }
-
-    fn stop_signal(&self, worker: &WorkerId) -> Signal {
-        let mut apps = self.spec.apps.iter();
-        let app = apps.find(|app| app.name == *worker.slot.app());
-        match app.map(|app| app.stop_signal).unwrap_or_default() {
-            StopSignal::Term => Signal::TERM,
-            StopSignal::Int => Signal::INT,
-        }
-    }
-
-    fn last_words(&self, slot: &SlotId) -> Vec<String> {
-        let view = self.fleet.slots().find(|view| view.slot == slot);
-        self.roster.last_words(view)
-    }
-
-    fn failed(&mut self, failure: Failure) {
-        let last_words = self.last_words(&failure.slot);
-        self.failure = Some((failure.clone(), last_words.clone()));
-        self.outbox.push_back(Event::Failed {
-            failure,
-            last_words,
-        });
-    }
-
-    fn ended(&mut self, outcome: handover::Outcome) {
-        self.outcome = Some(match (outcome, self.failure.take()) {
-            (handover::Outcome::Failed(_), Some((failure, last_words))) => Outcome::Failed {
-                failure,
-                last_words,
-            },
-            (handover::Outcome::Failed(failure), None) => Outcome::Failed {
-                failure,
-                last_words: Vec::new(),
-            },
-            (handover::Outcome::Stopped, _) => Outcome::Stopped,
-        });
-    }
-
-    /// Something from a worker: what is for the caller and for `status` is kept, the rest decided on.
-    async fn told(&mut self, worker: WorkerId, told: Told) {
-        let slot = worker.slot.clone();
-        let event = match told {
-            Told::BadLine(error) => {
-                let error = error.to_string();
-                self.outbox_unless_full(Event::BadLine { slot, error });
-                return;
-            }
-            Told::OutputDropped(lines) => {
-                self.outbox.push_back(Event::OutputDropped { slot, lines });
-                return;
-            }
-            Told::Status(words) => {
-                if let Some(process) = self.roster.process(&worker) {
-                    process.status = Some(words);
-                }
-                return;
-            }
-            Told::Stranger(pid) => {
-                self.outbox_unless_full(Event::Stranger { slot, pid });
-                return;
-            }
-            Told::Happened(event) => event,
-        };
-        self.note(&worker, &event);
-        // The most frequent by far, and from every worker of the fleet: they decide nothing.
-        if matches!(event, WorkerEvent::Said(FromWorker::Gauges { .. })) {
-            return;
-        }
-        self.decide(handover::Event::Worker { worker, event }).await;
-        self.roster.parted(&slot);
-    }
-
-    /// Whether a worker that becomes ready now has not said what its declaration lets expect; for the first one of its app.
-    fn is_undeclared(&mut self, slot: &SlotId) -> bool {
-        let mut apps = self.spec.apps.iter();
-        let app = apps.find(|app| app.name == *slot.app());
-        let speaks = app.is_some_and(|app| app.ready == Readiness::Channel);
-        let mut slots = self.fleet.slots();
-        let boots = slots.any(|view| view.slot == slot && view.state == SlotState::Booting);
-        speaks && boots && self.undeclared.insert(slot.app().clone())
-    }
-
-    fn note(&mut self, id: &WorkerId, event: &WorkerEvent) {
-        let slot = id.slot.clone();
-        match event {
-            WorkerEvent::Said(FromWorker::Started {
-                pid,
-                executor_id,
-                pools,
-            }) => {
-                if let Some(process) = self.roster.process(id) {
-                    process.executor_id = Some(executor_id.clone());
-                }
-                self.outbox_unless_full(Event::Started {
-                    slot,
-                    pid: *pid,
-                    executor_id: executor_id.clone(),
-                    pools: pools.clone(),
-                });
-            }
-            WorkerEvent::Said(FromWorker::Ready) if self.is_undeclared(&slot) => {
-                self.outbox.push_back(Event::OnlyReady { slot });
-            }
-            WorkerEvent::Said(FromWorker::Gauges { pools }) => {
-                if let Some(process) = self.roster.process(id) {
-                    process.gauges.clone_from(pools);
-                }
-                let pools = pools.clone();
-                self.outbox_unless_full(Event::Gauges { slot, pools });
-            }
-            WorkerEvent::Exited(exit) => {
-                if let Some(process) = self.roster.gone(id) {
-                    self.outbox.push_back(Event::Exited {
-                        slot,
-                        pid: process.worker.pid,
-                        exit: *exit,
-                    });
-                }
-            }
-            _ => {}
-        }
-    }
-
-    /// What Postgres says.
-    async fn answered(&mut self, answered: Answered) {
-        match answered {
-            Answered::Census(slots, error) => {
-                self.reached(error.map(|error| error.to_string()));
-                for (slot, seen) in slots {
-                    if let Seen::Remaining(count) = seen {
-                        self.remaining.insert(slot.clone(), count);
-                    }
-                    self.decide(handover::Event::Backends { slot, seen }).await;
-                }
-            }
-            Answered::Terminated(slot, Some(error)) => {
-                let reason = error.to_string();
-                self.outbox_unless_full(Event::NotTerminated { slot, reason });
-            }
-            Answered::Terminated(_, None) => {}
-        }
-    }
-
-    /// Tells the beginning and the end of Postgres' silence.
-    fn reached(&mut self, error: Option<String>) {
-        let was = std::mem::replace(&mut self.reachable, error.is_none());
-        match (was, error) {
-            (true, Some(reason)) => self.outbox.push_back(Event::Unreachable { reason }),
-            (false, None) => self.outbox.push_back(Event::Reachable),
-            _ => {}
-        }
-    }
-
     /// The first signal drains, the second kills.
     async fn signalled(&mut self, name: &'static str) {
         self.signals_seen += 1;
@@ -576,28 +321,6 @@ impl Dispatcher {
         };
         self.outbox.push_back(Event::Stopping(reason));
         self.decide(event).await;
-    }
-
-    fn status(&self) -> FleetStatus {
-        let apps = self.spec.apps.iter().map(|app| AppStatus {
-            app: app.name.clone(),
-            listen: match self.held.get(&app.name) {
-                Some(held) => Some(held.address()),
-                None => app.listen,
-            },
-            instances: app.instances,
-            slots: self
-                .fleet
-                .slots()
-                .filter(|view: &SlotView<'_>| *view.slot.app() == app.name)
-                .filter_map(|view| self.roster.status(view, app))
-                .collect(),
-        });
-        FleetStatus {
-            pid: std::process::id(),
-            since_unix_ms: unix_ms(self.since),
-            apps: apps.collect(),
-        }
     }
 }
 

@@ -3,10 +3,11 @@
 use super::Dispatcher;
 use crate::backends::NotAdmitted;
 use crate::budget::Said;
-use crate::control::{Answers, Asked, Request, Response};
+use crate::control::{Answers, AppStatus, Asked, FleetStatus, Request, Response};
 use crate::event::{Event, StopReason};
+use crate::roster::unix_ms;
 use crate::spec::AppSpec;
-use poolwright_topology::handover::{self, How};
+use poolwright_topology::handover::{self, How, SlotView};
 use poolwright_topology::tag::{Name, SlotId};
 use std::collections::BTreeMap;
 
@@ -18,6 +19,28 @@ pub(super) struct Scaling {
 }
 
 impl Dispatcher {
+    fn status(&self) -> FleetStatus {
+        let apps = self.spec.apps.iter().map(|app| AppStatus {
+            app: app.name.clone(),
+            listen: match self.held.get(&app.name) {
+                Some(held) => Some(held.address()),
+                None => app.listen,
+            },
+            instances: app.instances,
+            slots: self
+                .fleet
+                .slots()
+                .filter(|view: &SlotView<'_>| *view.slot.app() == app.name)
+                .filter_map(|view| self.roster.status(view, app))
+                .collect(),
+        });
+        FleetStatus {
+            pid: std::process::id(),
+            since_unix_ms: unix_ms(self.since),
+            apps: apps.collect(),
+        }
+    }
+
     pub(super) async fn asked(&mut self, Asked { request, answers }: Asked) {
         match request {
             Request::Status => {
