@@ -1,4 +1,4 @@
-import { context, createContextKey, propagation, trace } from '@opentelemetry/api';
+import { context, createContextKey, propagation, ROOT_CONTEXT, trace, TraceFlags } from '@opentelemetry/api';
 import { W3CTraceContextPropagator } from '@opentelemetry/core';
 import { BasicTracerProvider, InMemorySpanExporter, SimpleSpanProcessor } from '@opentelemetry/sdk-trace-base';
 import { once } from 'node:events';
@@ -6,7 +6,7 @@ import { createServer, get, type IncomingMessage, type ServerResponse } from 'no
 import type { AddressInfo } from 'node:net';
 import { setFlagsFromString } from 'node:v8';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { Contexts, isLeftOut, LEFT_OUT, NO_SPAN } from '../src/server/telemetry/contexts.ts';
+import { Contexts, isLeftOut, NO_SPAN } from '../src/server/telemetry/contexts.ts';
 import { besides, instrument } from '../src/server/telemetry/instrument.ts';
 import { Limit } from '../src/server/telemetry/sampler.ts';
 
@@ -31,7 +31,7 @@ const server = createServer((request, response) => {
 beforeAll(async () => {
 	context.setGlobalContextManager(new Contexts().enable());
 	propagation.setGlobalPropagator(new W3CTraceContextPropagator());
-	instrument(besides(new BasicTracerProvider({ spanProcessors: [new SimpleSpanProcessor(spans)] })), new Limit());
+	instrument(new BasicTracerProvider({ spanProcessors: [new SimpleSpanProcessor(spans)] }), new Limit());
 	server.listen(0, '127.0.0.1');
 	await once(server, 'listening');
 });
@@ -65,23 +65,31 @@ test('a request that is recorded leaves its objects in the shape of all others',
 	expect(alike(recorded.request, recorded.response)).toBe(false);
 });
 
-test('a context that is left out makes none for what stands for a span, and stays left out with anything else', () => {
+test('nothing is made below a request that is left out, and no context is entered for what stands for a span', () => {
+	const tracer = besides(new BasicTracerProvider()).getTracer('test');
 	const key = createContextKey('anything');
-	expect(trace.setSpan(LEFT_OUT, NO_SPAN)).toBe(LEFT_OUT);
+	expect(tracer.startSpan('alone')).toBe(NO_SPAN);
+	tracer.startActiveSpan('alone', (span) => expect(span).toBe(NO_SPAN));
 
-	const more = LEFT_OUT.setValue(key, 'else');
-	expect(more.getValue(key)).toBe('else');
-	expect(LEFT_OUT.getValue(key)).toBeUndefined();
-	expect(isLeftOut(more)).toBe(true);
-	expect(isLeftOut(more.deleteValue(key))).toBe(true);
+	const within = trace.setSpan(context.active(), NO_SPAN);
+	function work(this: string, one: number, other: number) {
+		return [String(this), one + other, context.active() === ROOT_CONTEXT];
+	}
+	expect(context.with(within, work, 'me', 1, 2)).toEqual(['me', 3, true]);
+	expect(tracer.startSpan('below', {}, within)).toBe(NO_SPAN);
+	context.with(within.setValue(key, 'else'), () => expect(isLeftOut()).toBe(true));
 });
 
-test('work runs in its context, with what it is called with, also where that is the active one', () => {
-	function work(this: string, one: number, other: number) {
-		return [String(this), one + other, context.active() === LEFT_OUT];
-	}
-	const expected = ['me', 3, true];
-	expect(context.with(LEFT_OUT, work, 'me', 1, 2)).toEqual(expected);
-	context.with(LEFT_OUT, () => expect(context.with(LEFT_OUT, work, 'me', 1, 2)).toEqual(expected));
-	expect(isLeftOut()).toBe(false);
+test('below a recorded request spans are made', () => {
+	const tracer = besides(new BasicTracerProvider()).getTracer('test');
+	const caller = { traceId: '4bf92f3577b34da6a3ce929d0e0e4736', spanId: '00f067aa0ba902b7', traceFlags: TraceFlags.SAMPLED };
+	const request = trace.setSpanContext(context.active(), caller);
+	context.with(request, () => {
+		expect(isLeftOut()).toBe(false);
+		tracer.startActiveSpan('one', (span) => {
+			expect(span.spanContext().traceId).toBe(caller.traceId);
+			expect(trace.getActiveSpan()).toBe(span);
+		});
+	});
+	expect(isLeftOut()).toBe(true);
 });

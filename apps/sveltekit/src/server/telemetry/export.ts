@@ -29,7 +29,7 @@ import { identityOf, type PoolName } from '../identity.ts';
 import { log, reason } from '../log.ts';
 import { Contexts } from './contexts.ts';
 import { Distributions, type Distribution } from './distribution.ts';
-import { besides, instrument, PROBES } from './instrument.ts';
+import { besides, instrument, PROBES, TRIAL } from './instrument.ts';
 import { CONNECTION, CONNECTION_STATE, POOL_NAME, REQUEST, RESOURCE, SECONDS, SHORT_SECONDS, WORKFLOW } from './names.ts';
 import { Limit, limited } from './sampler.ts';
 import { answerWith, measureAnswers, type Tracing } from './tracing.ts';
@@ -73,15 +73,14 @@ export function startExport(environment: Environment): Export {
 		const sdk = new BasicTracerProvider({
 			resource,
 			spanProcessors: [withoutTrials(new BatchSpanProcessor(new Spans()))],
-			...(limit ? { sampler: limited(limit) } : {})
+			...(limit ? { sampler: limited() } : {})
 		});
-		const provider = besides(sdk);
-		trace.setGlobalTracerProvider(provider);
+		trace.setGlobalTracerProvider(limit ? besides(sdk) : sdk);
 		context.setGlobalContextManager(new Contexts().enable());
 		propagation.setGlobalPropagator(new W3CTraceContextPropagator());
 		answerWith(openTelemetry);
 		ends.push(() => sdk.shutdown());
-		instrument(provider, limit);
+		instrument(sdk, limit);
 	}
 
 	return {
@@ -96,12 +95,12 @@ export function startExport(environment: Environment): Export {
 	};
 }
 
-/** The SDK of DBOS tries at its launch whether spans are made; that one tells nothing. */
+/** A trial tells nothing. */
 function withoutTrials(next: SpanProcessor): SpanProcessor {
 	return {
 		onStart: (span, parent) => next.onStart(span, parent),
 		onEnd: (span) => {
-			if (span.instrumentationScope.name !== 'otel-bootstrap-check') next.onEnd(span);
+			if (span.instrumentationScope.name !== TRIAL) next.onEnd(span);
 		},
 		forceFlush: () => next.forceFlush(),
 		shutdown: () => next.shutdown()

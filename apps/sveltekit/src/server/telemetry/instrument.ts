@@ -6,7 +6,6 @@
  * before any of them sees it.
  */
 import {
-	context,
 	propagation,
 	ROOT_CONTEXT,
 	type Context,
@@ -22,11 +21,14 @@ import { IncomingMessage, Server } from 'node:http';
 import Module, { createRequire } from 'node:module';
 import { Socket } from 'node:net';
 import { join } from 'node:path';
-import { isLeftOut, LEFT_OUT, NO_SPAN } from './contexts.ts';
+import { isLeftOut, NO_SPAN } from './contexts.ts';
 import { isRecorded, type Limit } from './sampler.ts';
 
 /** A probe every second is no request that anybody looks for. */
 export const PROBES: ReadonlySet<string> = new Set(['/healthz', '/readyz', '/metrics']);
+
+/** With whose tracer the SDK of DBOS tries at its launch whether spans are made. */
+export const TRIAL = 'otel-bootstrap-check';
 
 /** Spans of Prisma's that take microseconds and tell of Prisma. */
 const UNINTERESTING = ['prisma:client:serialize', 'prisma:client:compile'];
@@ -35,13 +37,14 @@ const DBOS_SDK = join('node_modules', '@dbos-inc', 'dbos-sdk');
 
 type Require = typeof Module.prototype.require;
 
-/** From now on requests and queries are traced. With a `limit`, those requests are that it has room for. */
+/** From now on requests and queries are traced by `provider`. With a `limit`, those requests are that it has room for, and what is below them. */
 export function instrument(provider: TracerProvider, limit: Limit | undefined): void {
 	const plain = Server.prototype.emit;
 	const plainRequire = Module.prototype.require;
 	const http = new HttpInstrumentation({
 		// The page's address names the tenant.
 		redactedQueryParamsServer: ['tenant'],
+		ignoreIncomingRequestHook: isProbe,
 		// The application makes no requests of its own; the exporters' are none of its work.
 		ignoreOutgoingRequestHook: () => true
 	});
@@ -51,20 +54,24 @@ export function instrument(provider: TracerProvider, limit: Limit | undefined): 
 		// Enabled here and not by its making: it keeps the provider that it is enabled with. It asks it for a tracer with every span.
 		instrumentations: [new PrismaInstrumentation({ enabled: false, ignoreSpanTypes: UNINTERESTING })]
 	});
-	prismaBesides();
 	// The instrumentation patches the module when it is required, and it was imported long ago. What it patches for incoming
 	// requests is a prototype's method, which servers that exist have too.
 	createRequire(import.meta.url)('node:http');
 	// Nothing else is patched, and what looks out for it resolves whatever is required, every time.
 	Module.prototype.require = remembering(plainRequire);
+	if (limit === undefined) return;
+	prismaBesides();
+	httpBesides(plain, limit);
+}
+
+/** Requests that are left out are Node's alone, as if nothing was instrumented. */
+function httpBesides(plain: typeof Server.prototype.emit, limit: Limit): void {
 	const instrumented = Server.prototype.emit;
 	Server.prototype.emit = function (this: Server, event: string, ...about: unknown[]): boolean {
 		const [request] = about;
 		if (event === 'connection') alike(request);
 		const leftOut = event === 'request' && request instanceof IncomingMessage && !isTold(request, limit);
-		return leftOut
-			? context.with(LEFT_OUT, () => Reflect.apply(plain, this, [event, ...about]))
-			: Reflect.apply(instrumented, this, [event, ...about]);
+		return Reflect.apply(leftOut ? plain : instrumented, this, [event, ...about]);
 	};
 }
 
@@ -107,13 +114,19 @@ function prismaBesides(): void {
 	});
 }
 
-/** Whether anything is told of a request. */
-function isTold({ url = '', headers }: IncomingMessage, limit: Limit | undefined): boolean {
-	if (PROBES.has(url.split('?', 1)[0] ?? '')) return false;
-	return limit === undefined || isRecorded(propagation.extract(ROOT_CONTEXT, headers), limit);
+function isProbe({ url = '' }: IncomingMessage): boolean {
+	return PROBES.has(url.split('?', 1)[0] ?? '');
 }
 
-/** The tracers of `provider`, but with no spans below a request that is left out. */
+/** Whether anything is told of a request. */
+function isTold(request: IncomingMessage, limit: Limit): boolean {
+	if (isProbe(request)) return false;
+	// Most callers have decided nothing, and for them nothing is to be read.
+	const caller = request.headers.traceparent === undefined ? ROOT_CONTEXT : propagation.extract(ROOT_CONTEXT, request.headers);
+	return isRecorded(caller, limit);
+}
+
+/** The tracers of `provider`, but with no spans where nothing is recorded. Spans of requests are not made by them. */
 export function besides(provider: TracerProvider): TracerProvider {
 	const tracers = new Map<string, Tracer>();
 	return {
@@ -121,7 +134,10 @@ export function besides(provider: TracerProvider): TracerProvider {
 			// Asked with every span, and by most with a name alone.
 			const key = version === '' && options === undefined ? name : `${name} ${version} ${options?.schemaUrl ?? ''}`;
 			let tracer = tracers.get(key);
-			if (tracer === undefined) tracers.set(key, (tracer = passedBy(provider.getTracer(name, version, options))));
+			if (tracer === undefined) {
+				tracer = provider.getTracer(name, version, options);
+				tracers.set(key, (tracer = name === TRIAL ? tracer : passedBy(tracer)));
+			}
 			return tracer;
 		}
 	};

@@ -37,11 +37,11 @@ export function isRecorded(caller: Context, limit: Limit): boolean {
 	return above ? (above.traceFlags & 1) === 1 : limit.take();
 }
 
-/** The sampler to that: of requests only those come here that are recorded; all else that begins a trace needs room for it. */
-export function limited(limit: Limit): Sampler {
+/** The sampler to that: of requests only those come here that are recorded, and nothing else begins a trace. */
+export function limited(): Sampler {
 	const root: Sampler = {
 		shouldSample: (_context, _traceId, _name, kind) => ({
-			decision: kind === SpanKind.SERVER || limit.take() ? SamplingDecision.RECORD_AND_SAMPLED : SamplingDecision.NOT_RECORD
+			decision: kind === SpanKind.SERVER ? SamplingDecision.RECORD_AND_SAMPLED : SamplingDecision.NOT_RECORD
 		}),
 		toString: () => `Limited{${TRACES} in ${WINDOW_MS} ms}`
 	};
