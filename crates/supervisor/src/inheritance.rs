@@ -6,6 +6,7 @@
 //! waits as `SCM_RIGHTS` on the socket that is the shim's standard input, and the shim gives it the numbers ([`crate::shim`]).
 
 use command_fds::{CommandFdExt, FdMapping};
+use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
@@ -57,14 +58,20 @@ impl Inheritance {
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         let mut byte = [0];
         let byte = &mut [IoSliceMut::new(&mut byte)];
-        recvmsg(io::stdin(), byte, &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
-        let mut received = ancillary
+        recvmsg(io::stdin(), byte, &mut ancillary, RecvFlags::empty())?;
+        let received: Vec<OwnedFd> = ancillary
             .drain()
             .filter_map(|message| match message {
                 RecvAncillaryMessage::ScmRights(rights) => Some(rights),
                 _ => None,
             })
-            .flatten();
+            .flatten()
+            .collect();
+        for descriptor in &received {
+            // By itself and not on receipt, which macOS cannot; nothing else runs here that would start a program in between.
+            fcntl_setfd(descriptor, FdFlags::CLOEXEC)?;
+        }
+        let mut received = received.into_iter();
         let channel = received.next();
         let channel = channel.ok_or_else(|| io::Error::other("no channel was handed down"))?;
         let listener = received.next();
