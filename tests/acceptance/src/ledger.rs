@@ -10,17 +10,27 @@ use sqlx::PgConnection;
 
 use crate::Setup;
 
+type Unfinished = (
+    String,
+    Option<String>,
+    Option<String>,
+    Option<i64>,
+    Option<String>,
+);
+
 /// The order desk's tables, as the superuser sees them: of every tenant.
 #[derive(Debug)]
 pub struct Ledger {
     desk: PgConnection,
+    dbos: PgConnection,
 }
 
 impl Ledger {
     /// Opens the books of a prepared database.
     pub async fn open(setup: &Setup) -> Result<Self> {
         let desk = setup.server.connect("order_desk").await?;
-        Ok(Self { desk })
+        let dbos = setup.server.connect("order_desk_dbos").await?;
+        Ok(Self { desk, dbos })
     }
 
     /// Waits until every order is shipped, then fails if a step ran twice or not at all. Answers with the number
@@ -88,7 +98,7 @@ impl Ledger {
         cuts: i64,
         limit: Duration,
     ) -> Result<(i64, i64)> {
-        wait_until("every accepted order is shipped", limit, async || {
+        let shipped = wait_until("every accepted order is shipped", limit, async || {
             let left: Result<Vec<(String, String)>, _> = sqlx::query_as(
                 "SELECT accepted.id, coalesce(orders.status::text, 'lost')
                  FROM unnest($1::text[]) AS accepted (id)
@@ -103,7 +113,13 @@ impl Ledger {
                 other => Seen::NotYet(other),
             }
         })
-        .await?;
+        .await;
+        if let Err(stranded) = shipped {
+            let unfinished = self.unfinished().await;
+            return Err(
+                stranded.context(format!("workflows that did not succeed: {unfinished:#?}"))
+            );
+        }
         let (orders, repeats, uneven): (i64, i64, i64) = sqlx::query_as(
             "WITH done AS (
                  SELECT order_id, count(*) AS steps, count(DISTINCT step) AS kinds,
@@ -123,6 +139,15 @@ impl Ledger {
             "{accepted} orders accepted, {orders} of them with steps, {uneven} with too few or too many"
         );
         Ok((orders, repeats))
+    }
+
+    /// What DBOS knows of workflows that have not succeeded: id, status, executor, how often it was taken up, error.
+    async fn unfinished(&mut self) -> Result<Vec<Unfinished>> {
+        let unfinished = sqlx::query_as(
+            "SELECT workflow_uuid, status, executor_id, recovery_attempts::bigint, error
+             FROM dbos.workflow_status WHERE status <> 'SUCCESS' ORDER BY created_at LIMIT 20",
+        );
+        Ok(unfinished.fetch_all(&mut self.dbos).await?)
     }
 
     /// Fails if two processes worked under one executor id at the same time: if, between the first and the last step of
