@@ -10,6 +10,7 @@ use sqlx::PgConnection;
 
 use crate::Setup;
 
+/// Id, status, executor, how often it was taken up, error.
 type Unfinished = (
     String,
     Option<String>,
@@ -18,7 +19,7 @@ type Unfinished = (
     Option<String>,
 );
 
-/// The order desk's tables, as the superuser sees them: of every tenant.
+/// The order desk's tables and the SDK's, as the superuser sees them: of every tenant.
 #[derive(Debug)]
 pub struct Ledger {
     desk: PgConnection,
@@ -141,7 +142,7 @@ impl Ledger {
         Ok((orders, repeats))
     }
 
-    /// What DBOS knows of workflows that have not succeeded: id, status, executor, how often it was taken up, error.
+    /// What DBOS knows of workflows that have not succeeded.
     async fn unfinished(&mut self) -> Result<Vec<Unfinished>> {
         let unfinished = sqlx::query_as(
             "SELECT workflow_uuid, status, executor_id, recovery_attempts::bigint, error

@@ -35,9 +35,8 @@ const SLOW_SECONDS: u32 = 3;
 /// From the end of an episode's last fault until every slot serves: the longest pause of a worker that failed, and its launch.
 const WHOLE: Duration = Duration::from_secs(90);
 
-/// When nobody asks any more, until the last accepted order is shipped: what was in flight when the network forgot its connection goes on within
-/// 90 s (docs/guarantees.md), and then has its steps to do.
-const SHIPPED: Duration = Duration::from_secs(120);
+/// When nobody asks any more, until the last accepted order is shipped.
+const SHIPPED: Duration = Duration::from_secs(60);
 /// The same where it is expected that one never is.
 const STRANDED: Duration = Duration::from_secs(15);
 
