@@ -34,7 +34,7 @@ export class Contexts extends AsyncLocalStorageContextManager {
 		self?: ThisParameterType<F>,
 		...args: A
 	): ReturnType<F> {
-		// What is left out has none with every step of a workflow: that was two thirds of what OpenTelemetry's API took of such an order.
+		// The SDK of DBOS enters one with every step of a workflow, left out or not.
 		return trace.getSpan(within) === NO_SPAN ? work.call(self, ...args) : super.with(within, work, self, ...args);
 	}
 }
