@@ -4,6 +4,7 @@
 //! [`ensure_dbos_launched`] is reached. The SDK's own launch is idempotent per instance, but a second
 //! instance would be a second executor; so the instance lives here, in a static, and is made once.
 
+use crate::abandoned;
 use crate::identity::Identity;
 use crate::pools::{WHEN_CLIENTS_GO, refusal};
 use crate::settings::DatabaseUrl;
@@ -192,6 +193,36 @@ impl Executor {
             ..WorkflowFilter::default()
         };
         self.dbos.list_workflows(&none).await.map(drop)
+    }
+
+    /// Resumes the workflows whose run has ended here and that are pending nevertheless, and says which.
+    ///
+    /// Whoever runs a workflow says so by [`crate::workflow`]; of others nothing is known, and nothing is done. Cancel safe: what was not
+    /// resumed is due the next time.
+    ///
+    /// # Errors
+    /// What the first call met.
+    pub async fn take_up_abandoned(&self) -> dbos::Result<Vec<String>> {
+        let due = abandoned::due();
+        if due.is_empty() {
+            return Ok(due);
+        }
+        let executor_id = self.settings.identity.executor_id();
+        let pending = WorkflowFilter {
+            workflow_ids: due.iter().map(String::as_str).collect(),
+            status: vec![WorkflowStatus::Pending],
+            executor_ids: vec![&executor_id],
+            load_input: false,
+            load_output: false,
+            ..WorkflowFilter::default()
+        };
+        let pending = self.dbos.list_workflows(&pending).await?;
+        let ids: Vec<String> = pending.into_iter().map(|row| row.workflow_id).collect();
+        for id in &ids {
+            self.dbos.resume::<(), dbos::EngineOnly>(id).await?;
+        }
+        abandoned::settled(&due);
+        Ok(ids)
     }
 
     /// Waits until no workflow of this executor is running, at most until `deadline`. Says whether

@@ -19,6 +19,7 @@
 //! | [`lock`] | the executor id, held against every other process |
 //! | [`pools`] | the ORM pool, the only place that makes one |
 //! | [`executor`] | the DBOS executor, the only place that launches it |
+//! | `abandoned` | workflows whose run has ended without an end in the database |
 //! | [`tenant`] | transactions under row-level security |
 //! | [`lending`] | who waits for a connection, for how long, and how long it is kept |
 //! | [`gauges`], [`metrics`] | what the pools hold, and how it is written down |
@@ -31,6 +32,7 @@
 //! | `unanswered` | which connections wait for an answer, as the kernel saw it |
 //! | [`worker`] | the chain above |
 
+mod abandoned;
 pub mod channel;
 pub mod descriptor;
 pub mod drain;

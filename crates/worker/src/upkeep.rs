@@ -30,6 +30,9 @@ const FILL_EVERY: Duration = Duration::from_secs(5);
 /// listens, within a second or so.
 const SHORT_FOR: u32 = 6;
 
+/// How often to look whether the end of workflows that have ended is recorded.
+const TAKEN_UP_EVERY: Duration = Duration::from_secs(5);
+
 /// How often to look whether what the DBOS pool has asked was answered.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
@@ -111,7 +114,22 @@ async fn keep_executor_full(executor: &Executor, gauges: &Gauges) {
     }
 }
 
-/// Keeps the DBOS pool full, and returns when it has lost a connection and does not know.
+/// Has workflows go on that the SDK has given up, for ever.
+async fn keep_workflows_going(executor: &Executor) -> Infallible {
+    let mut tick = interval(TAKEN_UP_EVERY);
+    loop {
+        tick.tick().await;
+        match executor.take_up_abandoned().await {
+            Ok(ids) if ids.is_empty() => {}
+            Ok(ids) => {
+                tracing::warn!(workflows = ?ids, "runs had ended without a record, they are resumed")
+            }
+            Err(error) => tracing::warn!(%error, "cannot see whether workflows were abandoned"),
+        }
+    }
+}
+
+/// Keeps the DBOS pool full and its workflows going, and returns when it has lost a connection and does not know.
 ///
 /// The SDK makes that pool and waits for an answer without a limit. Where the network has forgotten its connections nothing in this
 /// process can close them, but its end does.
@@ -119,6 +137,7 @@ pub(crate) async fn until_executor_is_lost(executor: &Executor, gauges: &Gauges)
     tokio::select! {
         () = keep_executor_full(executor, gauges) => {}
         () = until_unanswered(executor, gauges) => {}
+        never = keep_workflows_going(executor) => match never {},
     }
 }
 

@@ -9,6 +9,7 @@
 //! unexported, for as long as the workflow runs.
 
 use super::names;
+use crate::abandoned;
 use opentelemetry::Context;
 use opentelemetry::context::FutureExt;
 use opentelemetry::propagation::TextMapPropagator;
@@ -57,7 +58,8 @@ impl TraceParent {
     }
 }
 
-/// Runs the body of the workflow `name` as one span below `parent`, in whichever process and however often it is run.
+/// Runs the body of the workflow `name` as one span below `parent`, in whichever process and however often it is run. Where that ends and DBOS cannot
+/// record it, the workflow is taken up again, also where nothing is traced.
 ///
 /// Cancel safe as far as `body` is.
 ///
@@ -68,6 +70,7 @@ pub async fn workflow<T, E: Display>(
     parent: &TraceParent,
     body: impl Future<Output = Result<T, E>>,
 ) -> Result<T, E> {
+    let body = abandoned::remembered(body);
     if super::SAMPLING.get().is_none() {
         return body.await;
     }

@@ -17,6 +17,7 @@ use crate::reload::under_poolwright;
 acceptance::both_stacks!(
     after_the_network_forgot_every_connection_every_worker_reads_soon_and_serves,
     after_a_network_that_swallowed_everything_carries_again_every_worker_serves,
+    after_everybody_was_cut_off_for_a_while_what_was_in_flight_is_fulfilled,
 );
 
 /// Until an order's workflow asks DBOS' tables.
@@ -38,6 +39,9 @@ const WHOLE: Duration = Duration::from_secs(75);
 
 /// How long nothing is carried. This time is the claim, not a wait for something.
 const AWAY: Duration = Duration::from_secs(15);
+
+/// How long everybody is cut off: longer than an order in flight goes without asking DBOS. This time is the claim, not a wait for something.
+const CUT_OFF: Duration = Duration::from_secs(4);
 
 const TENANT: &str = "11111111-1111-4111-8111-111111111111";
 
@@ -94,6 +98,30 @@ async fn after_a_network_that_swallowed_everything_carries_again_every_worker_se
         fleet.desk.ready_workers(3, BACK).await?;
         let shipped = fleet.desk.shipped(&in_flight, TENANT, BACK);
         shipped.await.context("an order in flight")?;
+        fulfils(&fleet).await
+    };
+    again.await.with_context(|| fleet.said())?;
+    fleet.stop().await
+}
+
+/// Connections are made and closed at once, as by a proxy whose server restarts: not one that is refused.
+async fn after_everybody_was_cut_off_for_a_while_what_was_in_flight_is_fulfilled(
+    stack: Stack,
+) -> Result<()> {
+    let (fleet, network) = far_away(stack).await?;
+    let mut in_flight = Vec::new();
+    for _ in 0..9 {
+        in_flight.push(fleet.desk.placed("Espresso beans", TENANT).await?);
+    }
+    network.refuse();
+    sleep(CUT_OFF).await;
+    network.carry();
+    let again = async {
+        fleet.desk.ready_workers(3, BACK).await?;
+        for order in &in_flight {
+            let shipped = fleet.desk.shipped(order, TENANT, BACK);
+            shipped.await.context("an order in flight")?;
+        }
         fulfils(&fleet).await
     };
     again.await.with_context(|| fleet.said())?;
