@@ -216,9 +216,14 @@ impl Report {
             };
             write!(page, "\n{section}")?;
             if let Some(Alone { rounds, machine }) = self.alone.get(&part) {
+                // It grows by sizes and has no rounds.
+                let times = match part {
+                    Part::Crowd => "once".to_owned(),
+                    _ => format!("in {rounds} rounds"),
+                };
                 writeln!(
                     page,
-                    "\nThis part was measured again by itself, in {rounds} rounds, on {}.",
+                    "\nThis part was measured again by itself, {times}, on {}.",
                     machine.words()
                 )?;
             }

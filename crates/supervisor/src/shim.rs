@@ -91,7 +91,10 @@ impl fmt::Display for Error {
             Self::Tie(source) => write!(f, "cannot tie the worker to its supervisor: {source}"),
             Self::Limit(source) => write!(f, "cannot limit the worker's descriptors: {source}"),
             Self::Inheritance(source) => {
-                write!(f, "the worker's descriptors did not arrive: {source}")
+                write!(
+                    f,
+                    "the worker's descriptors did not arrive on standard input: {source}"
+                )
             }
             Self::Lock(LockError::Io { name, source }) => {
                 write!(f, "the lock {name} cannot be taken: {source}")

@@ -54,3 +54,30 @@ fn a_program_inherits_the_lock_and_a_second_one_is_not_executed_until_it_ends() 
     let third = shim(&place, "echo executed").unwrap().output().unwrap();
     assert_eq!(third.stdout, b"executed\n");
 }
+
+#[test]
+fn a_shim_that_is_handed_down_nothing_says_so_and_executes_nothing() {
+    let place = format!("executor_id-bare-{}", std::process::id());
+    let mut bare = shim(&place, "echo executed").unwrap();
+    let output = bare
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.stdout, b"");
+    let said = String::from_utf8(output.stderr).unwrap();
+    let expected = "the worker's descriptors did not arrive on standard input";
+    assert!(said.contains(expected), "{said}");
+
+    let (alone, _) = UnixStream::pair().unwrap();
+    let mut empty = shim(&place, "echo executed").unwrap();
+    let output = empty
+        .stdin(Stdio::from(std::os::fd::OwnedFd::from(alone)))
+        .stderr(Stdio::piped())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("no channel was handed down"), "{said}");
+}

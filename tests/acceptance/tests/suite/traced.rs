@@ -24,6 +24,7 @@ acceptance::both_stacks!(
     a_workflow_that_another_process_finishes_stays_in_the_trace_of_its_request,
     a_caller_who_is_lent_no_connection_is_counted_and_its_line_in_the_log_has_its_trace,
     a_burst_is_told_of_by_a_few_whole_traces,
+    a_sampler_that_is_named_decides_about_every_request,
 );
 
 const SERVER: i32 = 2;
@@ -270,6 +271,36 @@ async fn a_burst_is_told_of_by_a_few_whole_traces(stack: Stack) -> Result<()> {
         .iter()
         .all(|name| name.starts_with("GET ") || name.starts_with("POST "));
     ensure!(requests, "traces that are no requests: {kinds:?}");
+    setup.server.stop().await
+}
+
+/// More than the limit, in force where none is named, would leave; and of probes none.
+async fn a_sampler_that_is_named_decides_about_every_request(stack: Stack) -> Result<()> {
+    const READS: usize = 25;
+    let collector = Collector::start().await?;
+    let setup = exporting(stack, collector.url()).await?;
+    let named = [("OTEL_TRACES_SAMPLER", Some("parentbased_always_on"))];
+    let bare = Bare::start(&setup, &named).await?;
+    for _ in 0..READS {
+        let read = bare.desk.get("/api/orders", Some(TENANT)).await?;
+        ensure!(read.status == 200, "a read failed");
+        bare.desk.get("/readyz", None).await?;
+    }
+    let order = bare.desk.placed(ITEM, TENANT).await?;
+    bare.desk.shipped(&order, TENANT, SOON).await?;
+    bare.stop().await?;
+
+    let spans = collector.spans();
+    let requests = spans.iter().filter(|span| span.kind == SERVER);
+    let reads = requests
+        .clone()
+        .filter(|span| span.name == "GET /api/orders");
+    let reads = reads.count();
+    ensure!(reads == READS, "{reads} traces of {READS} reads");
+    let probes = requests.filter(|span| span.name.contains("readyz"));
+    ensure!(probes.count() == 0, "probes are traced");
+    let fulfilled = spans.iter().filter(|span| span.name == "ship");
+    ensure!(fulfilled.count() == 1, "{:#?}", tree(&spans));
     setup.server.stop().await
 }
 
