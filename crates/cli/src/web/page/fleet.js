@@ -15,17 +15,29 @@ const SUMS = ['declared', 'open', 'busy', 'shown', 'waiting'];
 /** Takes in a picture. */
 export function seen(picture) {
   slots(picture).forEach(stepped);
+  moved(picture);
   fleet.picture = picture;
   remember(picture);
 }
 
-/** Takes in a step, and says whether it was news. */
+/** How a slot is once it has taken a step; one that boots a successor still serves. */
+const AFTER = { drains: 'draining', serves: 'serving' };
+
+/** Takes in a step. */
 export function step(mark) {
   const known = fleet.steps.get(mark.slot);
-  if (known && known.at_unix_ms > mark.at_unix_ms) return false;
+  if (known && known.at_unix_ms > mark.at_unix_ms) return;
   fleet.steps.set(mark.slot, mark);
   fleet.history.marks.push(mark);
-  return true;
+  if (fleet.picture) moved(fleet.picture);
+}
+
+/** Shows each slot as it is after its newest step, where the picture is older: one that says so may come late, or tell of the next state already. */
+function moved(picture) {
+  for (const slot of slots(picture)) {
+    const taken = fleet.steps.get(slot.slot);
+    if (taken?.at_unix_ms > picture.at_unix_ms) slot.state = AFTER[taken.step] ?? slot.state;
+  }
 }
 
 /** A step that was heard of at once is known already; one that a picture has first was taken before this page was there. */
