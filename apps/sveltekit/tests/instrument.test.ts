@@ -1,4 +1,4 @@
-import { context, createContextKey, propagation, ROOT_CONTEXT, trace, TraceFlags } from '@opentelemetry/api';
+import { context, createContextKey, propagation, ROOT_CONTEXT, trace } from '@opentelemetry/api';
 import { W3CTraceContextPropagator } from '@opentelemetry/core';
 import { BasicTracerProvider, InMemorySpanExporter, SimpleSpanProcessor } from '@opentelemetry/sdk-trace-base';
 import { once } from 'node:events';
@@ -6,7 +6,7 @@ import { createServer, get, type IncomingMessage, type ServerResponse } from 'no
 import type { AddressInfo } from 'node:net';
 import { setFlagsFromString } from 'node:v8';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { Contexts, isLeftOut, NO_SPAN } from '../src/server/telemetry/contexts.ts';
+import { Contexts, counted, isLeftOut, NO_SPAN, nothingIsRecorded } from '../src/server/telemetry/contexts.ts';
 import { besides, instrument } from '../src/server/telemetry/instrument.ts';
 import { Limit } from '../src/server/telemetry/sampler.ts';
 
@@ -22,6 +22,7 @@ interface Met {
 }
 
 const spans = new InMemorySpanExporter();
+const provider = new BasicTracerProvider({ spanProcessors: [counted(new SimpleSpanProcessor(spans))] });
 const met: Met[] = [];
 const server = createServer((request, response) => {
 	met.push({ request, response });
@@ -31,7 +32,7 @@ const server = createServer((request, response) => {
 beforeAll(async () => {
 	context.setGlobalContextManager(new Contexts().enable());
 	propagation.setGlobalPropagator(new W3CTraceContextPropagator());
-	instrument(new BasicTracerProvider({ spanProcessors: [new SimpleSpanProcessor(spans)] }), new Limit());
+	instrument(provider, new Limit());
 	server.listen(0, '127.0.0.1');
 	await once(server, 'listening');
 });
@@ -80,16 +81,21 @@ test('nothing is made below a request that is left out, and no context is entere
 	context.with(within.setValue(key, 'else'), () => expect(isLeftOut()).toBe(true));
 });
 
-test('below a recorded request spans are made', () => {
-	const tracer = besides(new BasicTracerProvider()).getTracer('test');
-	const caller = { traceId: '4bf92f3577b34da6a3ce929d0e0e4736', spanId: '00f067aa0ba902b7', traceFlags: TraceFlags.SAMPLED };
-	const request = trace.setSpanContext(context.active(), caller);
-	context.with(request, () => {
+test('below a recorded request spans are made, and beside it none', () => {
+	const tracer = besides(provider).getTracer('test');
+	const request = provider.getTracer('test').startSpan('request');
+	expect(isLeftOut()).toBe(true);
+	context.with(trace.setSpan(context.active(), request), () => {
 		expect(isLeftOut()).toBe(false);
 		tracer.startActiveSpan('one', (span) => {
-			expect(span.spanContext().traceId).toBe(caller.traceId);
+			expect(span.spanContext().traceId).toBe(request.spanContext().traceId);
 			expect(trace.getActiveSpan()).toBe(span);
+			span.end();
 		});
 	});
 	expect(isLeftOut()).toBe(true);
+	expect(nothingIsRecorded()).toBe(false);
+	request.end();
+	request.end();
+	expect(nothingIsRecorded()).toBe(true);
 });

@@ -3,15 +3,52 @@
  */
 import { context, INVALID_SPAN_CONTEXT, trace, type Context } from '@opentelemetry/api';
 import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-hooks';
+import type { SpanProcessor } from '@opentelemetry/sdk-trace-base';
 import { EventEmitter } from 'node:events';
 
 /** What stands for a span where none is made. */
 export const NO_SPAN = trace.wrapSpanContext(INVALID_SPAN_CONTEXT);
 
+/** Spans that are recorded and have not ended. */
+let underWay = 0;
+
+/** Whether nothing is recorded at this moment: most of the time, where traces are limited in number. */
+export function nothingIsRecorded(): boolean {
+	return underWay === 0;
+}
+
 /** Whether work there is of no trace. So is all that is below no request that is recorded: what is left out has no context made for it. */
-export function isLeftOut(within = context.active()): boolean {
-	const span = trace.getSpan(within);
+export function isLeftOut(within?: Context): boolean {
+	// Asked a dozen times for a query. Whoever is asked for the context looks for it in a map, by way of two more.
+	if (within === undefined && underWay === 0) return true;
+	const span = trace.getSpan(within ?? context.active());
 	return span === undefined || span === NO_SPAN;
+}
+
+/** Who is told when something is recorded, and when nothing is any more. */
+let turned: (recording: boolean) => void = () => {};
+
+/** From now on whoever `told` is hears when the first span begins, and when the last one has ended. */
+export function onRecording(told: (recording: boolean) => void): void {
+	turned = told;
+}
+
+/** Has spans counted while they are under way, and then goes on. */
+export function counted(next: SpanProcessor): SpanProcessor {
+	return {
+		onStart: (span, parent) => {
+			underWay += 1;
+			if (underWay === 1) turned(true);
+			next.onStart(span, parent);
+		},
+		onEnd: (span) => {
+			underWay -= 1;
+			if (underWay === 0) turned(false);
+			next.onEnd(span);
+		},
+		forceFlush: () => next.forceFlush(),
+		shutdown: () => next.shutdown()
+	};
 }
 
 /**

@@ -27,7 +27,7 @@ import { APPLICATION_VERSION } from '../dbos/version.ts';
 import type { Environment } from '../env.ts';
 import { identityOf, type PoolName } from '../identity.ts';
 import { log, reason } from '../log.ts';
-import { Contexts } from './contexts.ts';
+import { Contexts, counted, nothingIsRecorded } from './contexts.ts';
 import { Distributions, type Distribution } from './distribution.ts';
 import { besides, instrument, PROBES, TRIAL } from './instrument.ts';
 import { CONNECTION, CONNECTION_STATE, POOL_NAME, REQUEST, RESOURCE, SECONDS, SHORT_SECONDS, WORKFLOW } from './names.ts';
@@ -72,7 +72,7 @@ export function startExport(environment: Environment): Export {
 	if (traces) {
 		const sdk = new BasicTracerProvider({
 			resource,
-			spanProcessors: [withoutTrials(new BatchSpanProcessor(new Spans()))],
+			spanProcessors: [counted(withoutTrials(new BatchSpanProcessor(new Spans())))],
 			...(limit ? { sampler: limited() } : {})
 		});
 		trace.setGlobalTracerProvider(limit ? besides(sdk) : sdk);
@@ -166,6 +166,7 @@ const openTelemetry: Tracing = {
 	},
 
 	route: (template) => {
+		if (nothingIsRecorded()) return;
 		const request = getRPCMetadata(context.active());
 		if (request) request.route = template;
 	},
