@@ -1,6 +1,7 @@
 import { context, createContextKey, propagation, ROOT_CONTEXT, trace } from '@opentelemetry/api';
 import { W3CTraceContextPropagator } from '@opentelemetry/core';
 import { BasicTracerProvider, InMemorySpanExporter, SimpleSpanProcessor } from '@opentelemetry/sdk-trace-base';
+import { getGlobalTracingHelper } from '@prisma/instrumentation-contract';
 import { once } from 'node:events';
 import { createServer, get, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -98,4 +99,20 @@ test('below a recorded request spans are made, and beside it none', () => {
 	request.end();
 	request.end();
 	expect(nothingIsRecorded()).toBe(true);
+});
+
+test('Prisma tells of its steps only while something is recorded, and of none beside it', () => {
+	expect(getGlobalTracingHelper()).toBeUndefined();
+	const [one, other] = ['one', 'other'].map((name) => provider.getTracer('test').startSpan(name));
+	one?.end();
+	const helper = getGlobalTracingHelper();
+	expect(helper?.isEnabled()).toBe(false);
+	context.with(trace.setSpan(context.active(), other ?? NO_SPAN), () => {
+		expect(helper?.isEnabled()).toBe(true);
+		const name = 'operation';
+		helper?.runInChildSpan(name, () => expect(trace.getActiveSpan()).not.toBe(other));
+	});
+	expect(spans.getFinishedSpans().map(({ name }) => name)).toContain('prisma:client:operation');
+	other?.end();
+	expect(getGlobalTracingHelper()).toBeUndefined();
 });
