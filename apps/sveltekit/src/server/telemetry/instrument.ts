@@ -98,8 +98,8 @@ function remembering(require: Require): Require {
 }
 
 /**
- * Prisma tells of its dozen steps by one helper, which is there only while something is recorded. With one that has nothing to tell V8 compiles a query
- * to slower code than with none: 4 % of what a read costs a worker. While something is recorded, what is left out beside it is asked about, too.
+ * Prisma tells of its dozen steps by one helper, which is there only while something is recorded: one that has nothing to tell is asked all the same. While
+ * something is recorded, what is left out beside it is asked about, too.
  */
 function prismaBesides(): void {
 	const helper = getGlobalTracingHelper();
