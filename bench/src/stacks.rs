@@ -126,9 +126,7 @@ impl Measured {
         let port = fleet.setup.port;
         place(port, LISTED).await?;
         shipped(&mut admin, LISTED).await?;
-        let kept = Connections::Kept;
-        let before = Until::Requests(READS_BEFORE);
-        ask(port, kept, CLIENTS, before, get(), 200).await?;
+        warm(port, READS_BEFORE).await?;
         place(port, ORDERS_BEFORE).await?;
         let placed = LISTED + ORDERS_BEFORE;
         shipped(&mut admin, placed).await?;
@@ -144,6 +142,11 @@ impl Measured {
             orders_cpu: 0.0,
             generator_cpu: 0.0,
         })
+    }
+
+    /// So many reads that nobody measures.
+    pub(crate) async fn warm(&self, reads: usize) -> Result<()> {
+        warm(self.fleet.setup.port, reads).await
     }
 
     /// One turn of reads.
@@ -217,6 +220,12 @@ async fn measure(stack: Stack) -> Result<Figures> {
         measured.ship().await?;
     }
     measured.figures().await
+}
+
+async fn warm(port: u16, reads: usize) -> Result<()> {
+    let before = Until::Requests(reads);
+    ask(port, Connections::Kept, CLIENTS, before, get(), 200).await?;
+    Ok(())
 }
 
 fn each_us(seconds: f64, count: usize) -> Result<f64> {

@@ -83,7 +83,7 @@ pub(super) fn section(stacks: &Stacks) -> Result<String> {
 | | axum | SvelteKit | axum is better by |
 | --- | ---: | ---: | ---: |
 {table}
-- *Reads*: {READ_TURNS} times {reads} s of `GET /api/orders` for one tenant, {LISTED} orders in each answer, after {READS_BEFORE} of
+- *Reads*: {READ_TURNS} times {reads} s of `GET /api/orders` for one tenant, {LISTED} orders in each answer, after at least {READS_BEFORE} of
   them and {ORDERS_BEFORE} orders as a warm-up. Each is a transaction under row-level security. The generator took {axum:.2} of a core while it read from axum and
   {sveltekit:.2} while it read from SvelteKit.
 - *Completed orders*: {ORDER_TURNS} times {ORDERS} orders are placed as fast as they are accepted; the clock stops when the last is

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 
 use super::Spread;
 use crate::stacks::{Figures, Turn};
-use crate::telemetry::{Cost, EVERY_MS, Pair};
+use crate::telemetry::{Cost, EVERY_MS, MORE_BEFORE, Pair};
 
 /// One line of each stack.
 struct Line {
@@ -101,7 +101,7 @@ pub(super) fn section(costs: &[Cost]) -> Result<String> {
 
 The same as above with everything on: traces as they are limited by default, metrics every {EVERY_MS} ms, the pool's metrics printed; and with nothing on. In
 each round a fleet with everything on and one with nothing on take turns, the workers of the other one held (`SIGSTOP`): what the machine does besides meets both. They
-are warm: a process of Node is slower for its first thousands of requests, and more so with everything on. The
+are warm, after {MORE_BEFORE} more reads than above: a process of Node is slower for its first thousands of requests, and more so with everything on. The
 last column is the median of {pairs} such pairs of turns in {fleets} pairs of fleets, each compared in itself, with what the middle half of them lies between; for memory, of the fleets.
 
 | | off | on | on is more by |
