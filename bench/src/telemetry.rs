@@ -12,8 +12,7 @@ use crate::stacks::{Figures, Measured, ORDER_TURNS, READ_TURNS, Stacks, Turn};
 /// How often metrics are exported: six times as often as by default.
 pub(crate) const EVERY_MS: u32 = 10_000;
 
-/// Reads that go before, besides those of every other part. What telemetry costs is a few percent, and a worker on Node still becomes faster by as much
-/// in its second ten thousand.
+/// Reads that go before, besides those of every other part: what telemetry costs is a few percent, and Node goes on compiling what is hot.
 pub(crate) const MORE_BEFORE: usize = 24_000;
 
 /// Every round of one stack.

@@ -1,4 +1,4 @@
-import { context, createContextKey, propagation, ROOT_CONTEXT, trace } from '@opentelemetry/api';
+import { context, createContextKey, propagation, ROOT_CONTEXT, trace, TraceFlags } from '@opentelemetry/api';
 import { W3CTraceContextPropagator } from '@opentelemetry/core';
 import { BasicTracerProvider, InMemorySpanExporter, SimpleSpanProcessor } from '@opentelemetry/sdk-trace-base';
 import { getGlobalTracingHelper } from '@prisma/instrumentation-contract';
@@ -82,7 +82,21 @@ test('nothing is made below a request that is left out, and no context is entere
 	context.with(within.setValue(key, 'else'), () => expect(isLeftOut()).toBe(true));
 });
 
-test('below a recorded request spans are made, and beside it none', () => {
+test('below a recorded request spans are made', () => {
+	const tracer = besides(new BasicTracerProvider()).getTracer('test');
+	const caller = { traceId: '4bf92f3577b34da6a3ce929d0e0e4736', spanId: '00f067aa0ba902b7', traceFlags: TraceFlags.SAMPLED };
+	const request = trace.setSpanContext(context.active(), caller);
+	context.with(request, () => {
+		expect(isLeftOut()).toBe(false);
+		tracer.startActiveSpan('one', (span) => {
+			expect(span.spanContext().traceId).toBe(caller.traceId);
+			expect(trace.getActiveSpan()).toBe(span);
+		});
+	});
+	expect(isLeftOut()).toBe(true);
+});
+
+test('below a span that is made here spans are made, and beside it none', () => {
 	const tracer = besides(provider).getTracer('test');
 	const request = provider.getTracer('test').startSpan('request');
 	expect(isLeftOut()).toBe(true);

@@ -18,10 +18,8 @@ export function nothingIsRecorded(): boolean {
 }
 
 /** Whether work there is of no trace. So is all that is below no request that is recorded: what is left out has no context made for it. */
-export function isLeftOut(within?: Context): boolean {
-	// Asked a dozen times for a query. Whoever is asked for the context looks for it in a map, by way of two more.
-	if (within === undefined && underWay === 0) return true;
-	const span = trace.getSpan(within ?? context.active());
+export function isLeftOut(within = context.active()): boolean {
+	const span = trace.getSpan(within);
 	return span === undefined || span === NO_SPAN;
 }
 

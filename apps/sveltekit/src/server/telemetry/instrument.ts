@@ -112,7 +112,7 @@ function prismaBesides(): void {
 		runInChildSpan: (options, work) =>
 			isLeftOut(typeof options === 'string' ? undefined : options.context) ? work() : helper.runInChildSpan(options, work)
 	};
-	// None, and not what `clearGlobalTracingHelper` does: with a property less the global object has V8 throw away what it has compiled.
+	// None, and not `clearGlobalTracingHelper`, which takes properties off the global object, some ten times a minute.
 	const none = undefined as unknown as typeof helper;
 	const set = (recording: boolean): void => setGlobalTracingHelper(recording ? besides : none);
 	set(!nothingIsRecorded());
