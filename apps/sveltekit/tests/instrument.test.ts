@@ -4,12 +4,15 @@ import { BasicTracerProvider, InMemorySpanExporter, SimpleSpanProcessor } from '
 import { getGlobalTracingHelper } from '@prisma/instrumentation-contract';
 import { once } from 'node:events';
 import { createServer, get, type IncomingMessage, type ServerResponse } from 'node:http';
+import { createRequire } from 'node:module';
 import type { AddressInfo } from 'node:net';
+import { dirname, join } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { Contexts, counted, isLeftOut, NO_SPAN, nothingIsRecorded } from '../src/server/telemetry/contexts.ts';
-import { besides, instrument } from '../src/server/telemetry/instrument.ts';
+import { besides, dbosBesides, instrument } from '../src/server/telemetry/instrument.ts';
 import { Limit } from '../src/server/telemetry/sampler.ts';
+import type { DbosTracer } from '../src/server/telemetry/tracing.ts';
 
 /** Whether V8 sees two objects as of one shape, so that what it has compiled for one serves the other. */
 function shapes(): (one: object, other: object) => boolean {
@@ -129,4 +132,50 @@ test('Prisma tells of its steps only while something is recorded, and of none be
 	expect(spans.getFinishedSpans().map(({ name }) => name)).toContain('prisma:client:operation');
 	other?.end();
 	expect(getGlobalTracingHelper()).toBeUndefined();
+});
+
+/** The SDK's own, as an executor has it that traces. */
+function dbosTracer(): DbosTracer {
+	const require = createRequire(import.meta.url);
+	const sdk = dirname(require.resolve('@dbos-inc/dbos-sdk'));
+	const { globalParams } = require(join(sdk, 'utils.js')) as { globalParams: { tracingEnabled: boolean } };
+	globalParams.tracingEnabled = true;
+	const { Tracer } = require(join(sdk, 'telemetry', 'traces.js')) as { Tracer: new (collector: undefined, format: 'semconv') => DbosTracer };
+	return new Tracer(undefined, 'semconv');
+}
+
+test('the SDK of DBOS makes spans of what is recorded, and is not even asked about what is beside it', () => {
+	const tracers = besides(provider);
+	const asked: string[] = [];
+	trace.setGlobalTracerProvider({
+		getTracer: (name, ...more) => {
+			asked.push(name);
+			return tracers.getTracer(name, ...more);
+		}
+	});
+	const tracer = dbosTracer();
+	dbosBesides(tracer);
+	expect(tracer.startSpan('alone')).toBe(NO_SPAN);
+
+	const request = provider.getTracer('test').startSpan('request');
+	const beside = tracer.startSpan('beside');
+	expect(beside).toBe(NO_SPAN);
+	expect(tracer.startSpan('below what is beside', {}, beside)).toBe(NO_SPAN);
+	expect(asked).toEqual([]);
+	context.with(trace.setSpan(context.active(), request), () => {
+		const step = tracer.startSpan('a step', { operationType: 'step' });
+		const below = tracer.startSpan('below a step', {}, step);
+		request.end();
+		tracer.endSpan(below);
+		tracer.endSpan(step);
+	});
+	tracer.endSpan(beside);
+	expect(asked).toHaveLength(2);
+	expect(nothingIsRecorded()).toBe(true);
+	const steps = spans.getFinishedSpans().filter(({ name }) => name.endsWith('a step'));
+	expect(steps.map(({ name }) => name)).toEqual(['below a step', 'a step']);
+	expect(steps[1]?.attributes).toMatchObject({ 'dbos.operation.type': 'step' });
+	expect(steps[1]?.parentSpanContext?.spanId).toBe(request.spanContext().spanId);
+	expect(steps[0]?.parentSpanContext?.spanId).toBe(steps[1]?.spanContext().spanId);
+	trace.disable();
 });

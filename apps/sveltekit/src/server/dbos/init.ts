@@ -73,6 +73,7 @@ async function launchOn(pool: FixedPool): Promise<void> {
 		logger: structuredLogger
 	});
 	await DBOS.launch();
+	if (DBOS.tracer) tracing()?.launched(DBOS.tracer);
 }
 
 /**

@@ -29,7 +29,7 @@ import { identityOf, type PoolName } from '../identity.ts';
 import { log, reason } from '../log.ts';
 import { Contexts, counted, nothingIsRecorded } from './contexts.ts';
 import { Distributions, type Distribution } from './distribution.ts';
-import { besides, instrument, PROBES, TRIAL } from './instrument.ts';
+import { besides, dbosBesides, instrument, PROBES, TRIAL } from './instrument.ts';
 import { CONNECTION, CONNECTION_STATE, POOL_NAME, REQUEST, RESOURCE, SECONDS, SHORT_SECONDS, WORKFLOW } from './names.ts';
 import { Limit, limited } from './sampler.ts';
 import { answerWith, measureAnswers, type Tracing } from './tracing.ts';
@@ -78,7 +78,7 @@ export function startExport(environment: Environment): Export {
 		trace.setGlobalTracerProvider(limit ? besides(sdk) : sdk);
 		context.setGlobalContextManager(new Contexts().enable());
 		propagation.setGlobalPropagator(new W3CTraceContextPropagator());
-		answerWith(openTelemetry);
+		answerWith({ ...openTelemetry, launched: limit ? dbosBesides : () => {} });
 		ends.push(() => sdk.shutdown());
 		instrument(sdk, limit);
 	}
@@ -153,7 +153,7 @@ class Numbers extends OTLPMetricExporter {
 }
 
 /** Tracing, answered by OpenTelemetry. */
-const openTelemetry: Tracing = {
+const openTelemetry: Omit<Tracing, 'launched'> = {
 	current: () => {
 		const ids = trace.getActiveSpan()?.spanContext();
 		return ids && { traceId: ids.traceId, spanId: ids.spanId };

@@ -23,6 +23,7 @@ import { Socket } from 'node:net';
 import { join } from 'node:path';
 import { isLeftOut, NO_SPAN, nothingIsRecorded, onRecording } from './contexts.ts';
 import { isRecorded, type Limit } from './sampler.ts';
+import type { DbosTracer } from './tracing.ts';
 
 /** A probe every second is no request that anybody looks for. */
 export const PROBES: ReadonlySet<string> = new Set(['/healthz', '/readyz', '/metrics']);
@@ -35,6 +36,8 @@ const UNINTERESTING = ['prisma:client:serialize', 'prisma:client:compile'];
 
 const DBOS_SDK = join('node_modules', '@dbos-inc', 'dbos-sdk');
 
+type DbosSpan = ReturnType<DbosTracer['startSpan']>;
+
 type Require = typeof Module.prototype.require;
 
 /** From now on requests and queries are traced by `provider`. With a `limit`, those requests are that it has room for, and what is below them. */
@@ -46,7 +49,7 @@ export function instrument(provider: TracerProvider, limit: Limit | undefined): 
 		redactedQueryParamsServer: ['tenant'],
 		ignoreIncomingRequestHook: isProbe,
 		// The application makes no requests of its own; the exporters' are none of its work.
-		ignoreOutgoingRequestHook: () => true
+		disableOutgoingRequestInstrumentation: true
 	});
 	registerInstrumentations({ tracerProvider: provider, instrumentations: [http] });
 	registerInstrumentations({
@@ -67,11 +70,11 @@ export function instrument(provider: TracerProvider, limit: Limit | undefined): 
 /** Requests that are left out are Node's alone, as if nothing was instrumented. */
 function httpBesides(plain: typeof Server.prototype.emit, limit: Limit): void {
 	const instrumented = Server.prototype.emit;
-	Server.prototype.emit = function (this: Server, event: string, ...about: unknown[]): boolean {
-		const [request] = about;
-		if (event === 'connection') alike(request);
-		const leftOut = event === 'request' && request instanceof IncomingMessage && !isTold(request, limit);
-		return Reflect.apply(leftOut ? plain : instrumented, this, [event, ...about]);
+	// Its arguments are handed on as they are: each request is two events at least, and what is left out is not to be copied for it.
+	Server.prototype.emit = function (this: Server, event: string, about?: unknown): boolean {
+		if (event === 'connection') alike(about);
+		const told = event === 'request' && about instanceof IncomingMessage && isTold(about, limit);
+		return Reflect.apply(told ? instrumented : plain, this, arguments);
 	};
 }
 
@@ -117,6 +120,24 @@ function prismaBesides(): void {
 	const set = (recording: boolean): void => setGlobalTracingHelper(recording ? besides : none);
 	set(!nothingIsRecorded());
 	onRecording(set);
+}
+
+/**
+ * The SDK of DBOS asks for a span of every workflow and step, with attributes that it renames and gives to it, whether anything comes of it or not. Its
+ * tracer is not asked where nothing would.
+ */
+export function dbosBesides(tracer: DbosTracer): void {
+	const start = tracer.startSpan.bind(tracer);
+	const end = tracer.endSpan.bind(tracer);
+	// All that the SDK does with a span it can do with this one.
+	const none = NO_SPAN as unknown as DbosSpan;
+	tracer.startSpan = (name, attributes, parent) => {
+		const leftOut = nothingIsRecorded() || (parent === undefined ? isLeftOut() : parent === none);
+		return leftOut ? none : start(name, attributes, parent);
+	};
+	tracer.endSpan = (span) => {
+		if (span !== none) end(span);
+	};
 }
 
 function isProbe({ url = '' }: IncomingMessage): boolean {

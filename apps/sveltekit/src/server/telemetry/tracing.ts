@@ -3,6 +3,11 @@
  * only where the environment names a collector. Until then every question here has the answer "nothing is traced".
  */
 
+import type { DBOS } from '@dbos-inc/dbos-sdk';
+
+/** By which the SDK of DBOS makes its spans. */
+export type DbosTracer = NonNullable<typeof DBOS.tracer>;
+
 /** Hexadecimal, as in W3C's trace context. */
 export interface SpanIds {
 	readonly traceId: string;
@@ -14,6 +19,8 @@ export interface Tracing {
 	current(): SpanIds | undefined;
 	/** That span as W3C's `traceparent`, which outlives the process. */
 	parent(): string | undefined;
+	/** The executor was launched, and makes its spans by this. */
+	launched(tracer: DbosTracer): void;
 	/** Names the request that is being answered by its route's template. */
 	route(template: string): void;
 	/** Runs work in the trace of `parent`, as a span of its own where it is not in that trace already. */
