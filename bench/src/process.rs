@@ -21,11 +21,18 @@ pub(crate) fn own_cpu() -> Result<f64> {
     thread_cpu(Path::new("/proc/self"))
 }
 
-/// The same of another process and all its threads.
+/// The same of another process and all its threads. What a thread used that has ended is in no file: those that end are spare ones.
 pub(crate) fn cpu(pid: u32) -> Result<f64> {
     let mut seconds = 0.0;
-    for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
-        seconds += thread_cpu(&task?.path())?;
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task"));
+    for task in tasks.with_context(|| format!("process {pid} is gone"))? {
+        let task = task?.path();
+        match thread_cpu(&task) {
+            Ok(used) => seconds += used,
+            // It ended since the list was made.
+            Err(_) if !task.exists() => {}
+            Err(error) => return Err(error),
+        }
     }
     Ok(seconds)
 }

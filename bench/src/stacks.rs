@@ -144,9 +144,13 @@ impl Measured {
         })
     }
 
-    /// So many reads that nobody measures.
-    pub(crate) async fn warm(&self, reads: usize) -> Result<()> {
-        warm(self.fleet.setup.port, reads).await
+    /// So many reads and orders that nobody measures.
+    pub(crate) async fn warm(&mut self, reads: usize, orders: usize) -> Result<()> {
+        let port = self.fleet.setup.port;
+        warm(port, reads).await?;
+        place(port, orders).await?;
+        self.placed += orders;
+        shipped(&mut self.admin, self.placed).await
     }
 
     /// One turn of reads.

@@ -12,8 +12,10 @@ use crate::stacks::{Figures, Measured, ORDER_TURNS, READ_TURNS, Stacks, Turn};
 /// How often metrics are exported: six times as often as by default.
 pub(crate) const EVERY_MS: u32 = 10_000;
 
-/// Reads that go before, besides those of every other part: what telemetry costs is a few percent, and Node goes on compiling what is hot.
-pub(crate) const MORE_BEFORE: usize = 24_000;
+/// What goes before, besides what does in every other part: what telemetry costs is a few percent, and Node goes on compiling what is hot, for the
+/// first thousands of reads and as many orders.
+pub(crate) const MORE_READS_BEFORE: usize = 24_000;
+pub(crate) const MORE_ORDERS_BEFORE: usize = 2_400;
 
 /// Every round of one stack.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -108,8 +110,8 @@ pub(crate) async fn compare(rounds: usize) -> Result<Vec<Cost>> {
 
 /// A fleet that is warm, and held.
 async fn held(stack: Stack, variables: &[(&str, String)]) -> Result<Measured> {
-    let measured = Measured::start(stack, variables).await?;
-    measured.warm(MORE_BEFORE).await?;
+    let mut measured = Measured::start(stack, variables).await?;
+    measured.warm(MORE_READS_BEFORE, MORE_ORDERS_BEFORE).await?;
     measured.signal(Signal::STOP)?;
     Ok(measured)
 }

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 
 use super::Spread;
 use crate::stacks::{Figures, Turn};
-use crate::telemetry::{Cost, EVERY_MS, MORE_BEFORE, Pair};
+use crate::telemetry::{Cost, EVERY_MS, MORE_ORDERS_BEFORE, MORE_READS_BEFORE, Pair};
 
 /// One line of each stack.
 struct Line {
@@ -100,9 +100,10 @@ pub(super) fn section(costs: &[Cost]) -> Result<String> {
 ## What telemetry costs
 
 The same as above with everything on: traces as they are limited by default, metrics every {EVERY_MS} ms, the pool's metrics printed; and with nothing on. In
-each round a fleet with everything on and one with nothing on take turns, the workers of the other one held (`SIGSTOP`): what the machine does besides meets both. They
-are warm, after {MORE_BEFORE} more reads than above: a process of Node is slower for its first thousands of requests, and more so with everything on. The
-last column is the median of {pairs} such pairs of turns in {fleets} pairs of fleets, each compared in itself, with what the middle half of them lies between; for memory, of the fleets.
+each round a fleet with everything on and one with nothing on take turns, the workers of the other one held (`SIGSTOP`): what the machine does besides meets both. Time
+goes on while a fleet is held, and with it what is done by the minute: of work, it records and exports twice as much as one that is never held. They
+are warm, after {MORE_READS_BEFORE} reads and {MORE_ORDERS_BEFORE} orders more than above: a process of Node is slower for its first thousands of requests, and more so
+with everything on. The last column is the median of {pairs} such pairs of turns in {fleets} pairs of fleets, each compared in itself, with what the middle half of them lies between; for memory, of the fleets.
 
 | | off | on | on is more by |
 | --- | ---: | ---: | ---: |
