@@ -21,11 +21,11 @@ pub(crate) fn own_cpu() -> Result<f64> {
     thread_cpu(Path::new("/proc/self"))
 }
 
-/// The same of another process and all its threads. What a thread used that has ended is in no file: those that end are spare ones.
+/// The same of another process and all its threads. What a thread used that has ended is in no file, and not counted.
 pub(crate) fn cpu(pid: u32) -> Result<f64> {
     let mut seconds = 0.0;
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task"));
-    for task in tasks.with_context(|| format!("process {pid} is gone"))? {
+    for task in tasks.with_context(|| format!("no threads of process {pid}"))? {
         let task = task?.path();
         match thread_cpu(&task) {
             Ok(used) => seconds += used,

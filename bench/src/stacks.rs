@@ -130,6 +130,7 @@ impl Measured {
         place(port, ORDERS_BEFORE).await?;
         let placed = LISTED + ORDERS_BEFORE;
         shipped(&mut admin, placed).await?;
+        settle(&fleet, &mut admin).await?;
         Ok(Self {
             fleet,
             admin,
@@ -151,17 +152,7 @@ impl Measured {
         place(port, orders).await?;
         self.placed += orders;
         shipped(&mut self.admin, self.placed).await?;
-        self.settle().await
-    }
-
-    /// Has Postgres do what it would come to by itself within a minute or two: until it knows how many orders there are now, it reads them in another way, and
-    /// the fleet that was warmed up last would be the slower one.
-    async fn settle(&mut self) -> Result<()> {
-        let mut dbos = self.fleet.setup.server.connect("order_desk_dbos").await?;
-        for database in [&mut self.admin, &mut dbos] {
-            sqlx::query("VACUUM (ANALYZE)").execute(database).await?;
-        }
-        Ok(())
+        settle(&self.fleet, &mut self.admin).await
     }
 
     /// One turn of reads.
@@ -240,6 +231,16 @@ async fn measure(stack: Stack) -> Result<Figures> {
 async fn warm(port: u16, reads: usize) -> Result<()> {
     let before = Until::Requests(reads);
     ask(port, Connections::Kept, CLIENTS, before, get(), 200).await?;
+    Ok(())
+}
+
+/// Has Postgres do what it would come to by itself within a minute or two: until it knows how many orders there are now, it reads them in another way, and
+/// a fleet that was warmed up later than another would be the slower one.
+async fn settle(fleet: &Fleet, admin: &mut PgConnection) -> Result<()> {
+    let mut dbos = fleet.setup.server.connect("order_desk_dbos").await?;
+    for database in [admin, &mut dbos] {
+        sqlx::query("VACUUM (ANALYZE)").execute(database).await?;
+    }
     Ok(())
 }
 
