@@ -10,7 +10,7 @@ import { dirname, join } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { Contexts, counted, isLeftOut, NO_SPAN, nothingIsRecorded } from '../src/server/telemetry/contexts.ts';
-import { besides, dbosBesides, instrument } from '../src/server/telemetry/instrument.ts';
+import { besides, dbosBesides, dbosParameters, instrument } from '../src/server/telemetry/instrument.ts';
 import { Limit } from '../src/server/telemetry/sampler.ts';
 import type { DbosTracer } from '../src/server/telemetry/tracing.ts';
 
@@ -138,8 +138,7 @@ test('Prisma tells of its steps only while something is recorded, and of none be
 function dbosTracer(): DbosTracer {
 	const require = createRequire(import.meta.url);
 	const sdk = dirname(require.resolve('@dbos-inc/dbos-sdk'));
-	const { globalParams } = require(join(sdk, 'utils.js')) as { globalParams: { tracingEnabled: boolean } };
-	globalParams.tracingEnabled = true;
+	dbosParameters().tracingEnabled = true;
 	const { Tracer } = require(join(sdk, 'telemetry', 'traces.js')) as { Tracer: new (collector: undefined, format: 'semconv') => DbosTracer };
 	return new Tracer(undefined, 'semconv');
 }
@@ -155,9 +154,12 @@ test('the SDK of DBOS makes spans of what is recorded, and is not even asked abo
 	});
 	const tracer = dbosTracer();
 	dbosBesides(tracer);
+	// Nor does it enter contexts then.
+	expect(dbosParameters().tracingEnabled).toBe(false);
 	expect(tracer.startSpan('alone')).toBe(NO_SPAN);
 
 	const request = provider.getTracer('test').startSpan('request');
+	expect(dbosParameters().tracingEnabled).toBe(true);
 	const beside = tracer.startSpan('beside');
 	expect(beside).toBe(NO_SPAN);
 	expect(tracer.startSpan('below what is beside', {}, beside)).toBe(NO_SPAN);
@@ -177,5 +179,6 @@ test('the SDK of DBOS makes spans of what is recorded, and is not even asked abo
 	expect(steps[1]?.attributes).toMatchObject({ 'dbos.operation.type': 'step' });
 	expect(steps[1]?.parentSpanContext?.spanId).toBe(request.spanContext().spanId);
 	expect(steps[0]?.parentSpanContext?.spanId).toBe(steps[1]?.spanContext().spanId);
+	expect(dbosParameters().tracingEnabled).toBe(false);
 	trace.disable();
 });

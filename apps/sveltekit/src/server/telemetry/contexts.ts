@@ -24,11 +24,16 @@ export function isLeftOut(within = context.active()): boolean {
 }
 
 /** Who is told when something is recorded, and when nothing is any more. */
-let turned: (recording: boolean) => void = () => {};
+const toldOf: ((recording: boolean) => void)[] = [];
 
-/** From now on whoever `told` is hears when the first span begins, and when the last one has ended. */
+/** Tells `told` whether something is recorded: now, when the first span begins, and when the last one has ended. */
 export function onRecording(told: (recording: boolean) => void): void {
-	turned = told;
+	toldOf.push(told);
+	told(!nothingIsRecorded());
+}
+
+function turned(recording: boolean): void {
+	for (const told of toldOf) told(recording);
 }
 
 /** Has spans counted while they are under way, and then goes on. */

@@ -20,7 +20,7 @@ import { getGlobalTracingHelper, setGlobalTracingHelper } from '@prisma/instrume
 import { IncomingMessage, Server } from 'node:http';
 import Module, { createRequire } from 'node:module';
 import { Socket } from 'node:net';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { isLeftOut, NO_SPAN, nothingIsRecorded, onRecording } from './contexts.ts';
 import { isRecorded, type Limit } from './sampler.ts';
 import type { DbosTracer } from './tracing.ts';
@@ -117,14 +117,13 @@ function prismaBesides(): void {
 	};
 	// None, and not `clearGlobalTracingHelper`, which takes properties off the global object, some ten times a minute.
 	const none = undefined as unknown as typeof helper;
-	const set = (recording: boolean): void => setGlobalTracingHelper(recording ? besides : none);
-	set(!nothingIsRecorded());
-	onRecording(set);
+	onRecording((recording) => setGlobalTracingHelper(recording ? besides : none));
 }
 
 /**
- * The SDK of DBOS asks for a span of every workflow and step, with attributes that it renames and gives to it, whether anything comes of it or not. Its
- * tracer is not asked where nothing would.
+ * The SDK of DBOS asks for a span of every workflow and step, with attributes that it renames and gives to it, and enters a context with it, whether anything
+ * comes of it or not. Its tracer is not asked where nothing would, and while nothing is recorded at all, the SDK takes itself for one that does not trace: an
+ * order cost a worker 3 % more for four contexts with nothing in them.
  */
 export function dbosBesides(tracer: DbosTracer): void {
 	const start = tracer.startSpan.bind(tracer);
@@ -138,6 +137,19 @@ export function dbosBesides(tracer: DbosTracer): void {
 	tracer.endSpan = (span) => {
 		if (span !== none) end(span);
 	};
+	const dbos = dbosParameters();
+	onRecording((recording) => void (dbos.tracingEnabled = recording));
+}
+
+/** What the SDK of DBOS asks whether it traces: its own, and nothing that it exports. */
+export function dbosParameters(): { tracingEnabled: boolean } {
+	const require = createRequire(import.meta.url);
+	const utils = join(dirname(require.resolve('@dbos-inc/dbos-sdk')), 'utils.js');
+	const { globalParams } = require(utils) as { globalParams?: { tracingEnabled: boolean } };
+	if (typeof globalParams?.tracingEnabled !== 'boolean') {
+		throw new Error(`${utils} has no globalParams.tracingEnabled, expected the switch of the SDK that was tested with`);
+	}
+	return globalParams;
 }
 
 function isProbe({ url = '' }: IncomingMessage): boolean {
