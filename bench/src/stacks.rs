@@ -148,8 +148,12 @@ impl Measured {
     /// So many reads and orders that nobody measures.
     pub(crate) async fn warm(&mut self, reads: usize, orders: usize) -> Result<()> {
         let port = self.fleet.setup.port;
-        warm(port, reads).await?;
-        place(port, orders).await?;
+        if reads > 0 {
+            warm(port, reads).await?;
+        }
+        if orders > 0 {
+            place(port, orders).await?;
+        }
         self.placed += orders;
         shipped(&mut self.admin, self.placed).await?;
         settle(&self.fleet, &mut self.admin).await

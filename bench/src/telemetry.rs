@@ -7,15 +7,28 @@ use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
 use crate::report::say;
-use crate::stacks::{Figures, Measured, ORDER_TURNS, READ_TURNS, Stacks, Turn};
+use crate::stacks::{Figures, Measured, ORDERS, READ_TURNS, Stacks, Turn};
 
 /// How often metrics are exported: six times as often as by default.
 pub(crate) const EVERY_MS: u32 = 10_000;
 
 /// What goes before, besides what does in every other part: what telemetry costs is a few percent, and Node goes on compiling what is hot, for the
 /// first thousands of reads and as many orders.
-pub(crate) const MORE_READS_BEFORE: usize = 24_000;
+pub(crate) const MORE_READS_BEFORE: usize = 12_000;
 pub(crate) const MORE_ORDERS_BEFORE: usize = 2_400;
+/// Turns that nobody measures either: after reads, the code of orders is compiled again, and the other way round.
+const READ_TURNS_BEFORE: usize = 4;
+const ORDER_TURNS_BEFORE: usize = 8;
+/// Reads in one of them.
+const READS: usize = 3_000;
+/// Twice as many as elsewhere: turns of orders scatter more than those of reads.
+const ORDER_TURNS: usize = 12;
+
+/// V8 takes a process that was held for an idle one. When it goes on, it collects everything, makes its heap small and throws compiled code away, and costs a
+/// quarter more for some seconds, at another moment for each worker (`--trace-gc`: "Mark-Compact (reduce)"). A fleet that is at work all the time, as
+/// those are that are compared, never does that, so it is told not to.
+const NODE_OPTIONS: &str = "--import=data:text/javascript,\
+    import{setFlagsFromString}from'node:v8';setFlagsFromString('--memory-reducer-gc-count=0')";
 
 /// Every round of one stack.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -110,7 +123,9 @@ pub(crate) async fn compare(rounds: usize) -> Result<Vec<Cost>> {
 
 /// A fleet that is warm, and held.
 async fn held(stack: Stack, variables: &[(&str, String)]) -> Result<Measured> {
-    let mut measured = Measured::start(stack, variables).await?;
+    let mut variables = variables.to_vec();
+    variables.push(("NODE_OPTIONS", NODE_OPTIONS.to_owned()));
+    let mut measured = Measured::start(stack, &variables).await?;
     measured.warm(MORE_READS_BEFORE, MORE_ORDERS_BEFORE).await?;
     measured.signal(Signal::STOP)?;
     Ok(measured)
@@ -118,29 +133,38 @@ async fn held(stack: Stack, variables: &[(&str, String)]) -> Result<Measured> {
 
 /// Both are held before and go on after.
 async fn turns(mut off: Measured, mut on: Measured, cost: &mut Cost) -> Result<(Figures, Figures)> {
-    for turn in 0..READ_TURNS + ORDER_TURNS {
-        let reads = turn < READ_TURNS;
-        // Each of them goes first as often as the other.
-        let pair = match turn % 2 {
-            0 => {
-                let off = one(&mut off, reads).await?;
-                let on = one(&mut on, reads).await?;
-                Pair { off, on }
-            }
-            _ => {
-                let on = one(&mut on, reads).await?;
-                let off = one(&mut off, reads).await?;
-                Pair { off, on }
-            }
-        };
-        match reads {
-            true => cost.reads.push(pair),
-            false => cost.orders.push(pair),
-        }
+    for _ in 0..READ_TURNS_BEFORE {
+        before(&mut off, READS, 0).await?;
+        before(&mut on, READS, 0).await?;
+    }
+    for turn in 0..READ_TURNS {
+        cost.reads.push(pair(turn, &mut off, &mut on, true).await?);
+    }
+    for _ in 0..ORDER_TURNS_BEFORE {
+        before(&mut off, 0, ORDERS).await?;
+        before(&mut on, 0, ORDERS).await?;
+    }
+    for turn in 0..ORDER_TURNS {
+        cost.orders
+            .push(pair(turn, &mut off, &mut on, false).await?);
     }
     off.signal(Signal::CONT)?;
     on.signal(Signal::CONT)?;
     Ok((off.figures().await?, on.figures().await?))
+}
+
+/// A turn of each.
+async fn pair(turn: usize, off: &mut Measured, on: &mut Measured, reads: bool) -> Result<Pair> {
+    // Each of them goes first as often as the other.
+    if turn.is_multiple_of(2) {
+        let off = one(off, reads).await?;
+        let on = one(on, reads).await?;
+        Ok(Pair { off, on })
+    } else {
+        let on = one(on, reads).await?;
+        let off = one(off, reads).await?;
+        Ok(Pair { off, on })
+    }
 }
 
 /// A turn of one that is held before and after.
@@ -152,4 +176,11 @@ async fn one(measured: &mut Measured, reads: bool) -> Result<Turn> {
     };
     measured.signal(Signal::STOP)?;
     Ok(turn)
+}
+
+/// The same, and nobody measures.
+async fn before(measured: &mut Measured, reads: usize, orders: usize) -> Result<()> {
+    measured.signal(Signal::CONT)?;
+    measured.warm(reads, orders).await?;
+    measured.signal(Signal::STOP)
 }

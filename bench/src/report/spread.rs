@@ -57,6 +57,17 @@ impl Spread {
     }
 }
 
+/// The mean of independent values and its standard error. None of fewer than two.
+pub(super) fn mean_and_error(values: &[f64]) -> Option<(f64, f64)> {
+    let count = f64::from(u32::try_from(values.len()).ok()?);
+    if count < 2.0 {
+        return None;
+    }
+    let mean = values.iter().sum::<f64>() / count;
+    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+    Some((mean, (squares / (count - 1.0) / count).sqrt()))
+}
+
 pub(super) fn number(value: f64) -> String {
     if value == value.trunc() || value >= 100.0 {
         format!("{value:.0}")
@@ -86,5 +97,12 @@ mod tests {
         assert_eq!(spread(&[18.0, 18.0, 18.0]), "18");
         assert_eq!(spread(&[2.345]), "2.35");
         assert!(Spread::of([]).is_none());
+    }
+
+    #[test]
+    fn the_error_of_a_mean_is_that_of_independent_values() {
+        // Deviations of 2 and 2: a standard deviation of √8, over √2.
+        assert_eq!(mean_and_error(&[1.0, 5.0]), Some((3.0, 2.0)));
+        assert_eq!(mean_and_error(&[7.0]), None);
     }
 }

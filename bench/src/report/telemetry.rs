@@ -5,6 +5,7 @@ use std::fmt::Write;
 use anyhow::{Context, Result};
 
 use super::Spread;
+use super::spread::mean_and_error;
 use crate::stacks::{Figures, Turn};
 use crate::telemetry::{Cost, EVERY_MS, MORE_ORDERS_BEFORE, MORE_READS_BEFORE, Pair};
 
@@ -60,6 +61,24 @@ fn by(off: f64, on: f64) -> f64 {
     (on / off - 1.0) * 100.0
 }
 
+/// By how much throughput is more for each pair of fleets, and for all of them: what differs between two fleets that run the same code is their processes, so as
+/// many figures are independent of each other as there are pairs of fleets.
+fn by_fleets(pairs: &[Pair], fleets: usize) -> Result<String> {
+    let of_each = pairs.chunks(pairs.len().div_ceil(fleets.max(1)).max(1));
+    let medians = of_each.map(|pairs| {
+        let more = Spread::of(of_pairs(pairs, |turn| turn.per_second));
+        Ok(more.context("nothing was measured")?.median)
+    });
+    let medians = medians.collect::<Result<Vec<_>>>()?;
+    let (mean, error) =
+        mean_and_error(&medians).context("a standard error needs two pairs of fleets")?;
+    let each: Vec<_> = medians.iter().map(|more| format!("{more:+.1}")).collect();
+    Ok(format!(
+        "{mean:+.1} % ± {error:.1} (mean and standard error of the pairs of fleets: {})",
+        each.join(", ")
+    ))
+}
+
 pub(super) fn section(costs: &[Cost]) -> Result<String> {
     let mut table = String::new();
     let mut sent = String::new();
@@ -90,6 +109,10 @@ pub(super) fn section(costs: &[Cost]) -> Result<String> {
             spans,
             ..
         } = cost;
+        for (what, pairs) in [("Reads", &cost.reads), ("Orders", &cost.orders)] {
+            let by_fleets = by_fleets(pairs, cost.off.len())?;
+            writeln!(sent, "- {what} of {stack}, requests/s: {by_fleets}.")?;
+        }
         writeln!(
             sent,
             "- {stack} sent its collector {spans} spans in {requests} requests."
@@ -102,8 +125,9 @@ pub(super) fn section(costs: &[Cost]) -> Result<String> {
 The same as above with everything on: traces as they are limited by default, metrics every {EVERY_MS} ms, the pool's metrics printed; and with nothing on. In
 each round a fleet with everything on and one with nothing on take turns, the workers of the other one held (`SIGSTOP`): what the machine does besides meets both. Time
 goes on while a fleet is held, and with it what is done by the minute: of work, it records and exports twice as much as one that is never held. They
-are warm, after {MORE_READS_BEFORE} reads and {MORE_ORDERS_BEFORE} orders more than above: a process of Node is slower for its first thousands of requests, and more so
-with everything on. Then Postgres has vacuumed and analysed: until it has counted what is new, it reads orders in another way, and the fleet that was warmed up last was
+are warm, after {MORE_READS_BEFORE} reads and {MORE_ORDERS_BEFORE} orders more than above, and some turns of each that nobody measures: a process of Node is slower for its first
+thousands of requests, and more so with everything on. V8 is told not to take a held process for an idle one: it would throw away compiled code when the process goes on, and
+cost a quarter more for some seconds. Then Postgres has vacuumed and analysed: until it has counted what is new, it reads orders in another way, and the fleet that was warmed up last was
 a quarter slower for it. The last column is the median of {pairs} such pairs of turns in {fleets} pairs of fleets, each compared in itself, with what the middle half of them lies between; for memory, of the fleets.
 
 | | off | on | on is more by |
