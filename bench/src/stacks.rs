@@ -109,7 +109,7 @@ pub(crate) struct Measured {
 }
 
 impl Measured {
-    /// Starts it with these variables, and warms it up.
+    /// Starts it with these variables. There is a page of orders to be listed; nothing else has been done yet.
     pub(crate) async fn start(stack: Stack, variables: &[(&str, String)]) -> Result<Self> {
         // The durable sleep is idle time by design; here it would only put off the last orders.
         let mut setup = Setup::new(stack)
@@ -126,15 +126,10 @@ impl Measured {
         let port = fleet.setup.port;
         place(port, LISTED).await?;
         shipped(&mut admin, LISTED).await?;
-        warm(port, READS_BEFORE).await?;
-        place(port, ORDERS_BEFORE).await?;
-        let placed = LISTED + ORDERS_BEFORE;
-        shipped(&mut admin, placed).await?;
-        settle(&fleet, &mut admin).await?;
         Ok(Self {
             fleet,
             admin,
-            placed,
+            placed: LISTED,
             idle_mib,
             reads: Answers::default(),
             shipped: 0,
@@ -223,6 +218,7 @@ impl Measured {
 /// Starts the fleet, measures, stops it.
 async fn measure(stack: Stack) -> Result<Figures> {
     let mut measured = Measured::start(stack, &[]).await?;
+    measured.warm(READS_BEFORE, ORDERS_BEFORE).await?;
     for _ in 0..READ_TURNS {
         measured.read().await?;
     }

@@ -12,21 +12,19 @@ use crate::stacks::{Figures, Measured, ORDERS, READ_TURNS, Stacks, Turn};
 /// How often metrics are exported: six times as often as by default.
 pub(crate) const EVERY_MS: u32 = 10_000;
 
-/// What goes before, besides what does in every other part: what telemetry costs is a few percent, and Node goes on compiling what is hot, for the
-/// first thousands of reads and as many orders.
-pub(crate) const MORE_READS_BEFORE: usize = 12_000;
-pub(crate) const MORE_ORDERS_BEFORE: usize = 2_400;
-/// Turns that nobody measures either: after reads, the code of orders is compiled again, and the other way round.
-const READ_TURNS_BEFORE: usize = 4;
-const ORDER_TURNS_BEFORE: usize = 8;
+/// Turns that nobody measures, more than go before in other parts: what telemetry costs is a few percent, and Node goes on compiling what is hot, for the
+/// first ten thousand reads of a worker and thousand orders. After orders, it compiles what reads need again, so all reads come first.
+pub(crate) const READ_TURNS_BEFORE: usize = 16;
+pub(crate) const ORDER_TURNS_BEFORE: usize = 23;
 /// Reads in one of them.
-const READS: usize = 3_000;
+pub(crate) const READS: usize = 3_000;
 /// Twice as many as elsewhere: turns of orders scatter more than those of reads.
 const ORDER_TURNS: usize = 12;
 
 /// V8 takes a process that was held for an idle one. When it goes on, it collects everything, makes its heap small and throws compiled code away, and costs a
 /// quarter more for some seconds, at another moment for each worker (`--trace-gc`: "Mark-Compact (reduce)"). A fleet that is at work all the time, as
-/// those are that are compared, never does that, so it is told not to.
+/// those are that are compared, never does that, so it is told not to. It makes its young generation small as well, and for longer, so no fleet is held
+/// for more than seconds once it has begun to be warm.
 const NODE_OPTIONS: &str = "--import=data:text/javascript,\
     import{setFlagsFromString}from'node:v8';setFlagsFromString('--memory-reducer-gc-count=0')";
 
@@ -121,12 +119,11 @@ pub(crate) async fn compare(rounds: usize) -> Result<Vec<Cost>> {
     Ok(costs.map(|(_, cost)| cost).to_vec())
 }
 
-/// A fleet that is warm, and held.
+/// A fleet that has just started, and is held.
 async fn held(stack: Stack, variables: &[(&str, String)]) -> Result<Measured> {
     let mut variables = variables.to_vec();
     variables.push(("NODE_OPTIONS", NODE_OPTIONS.to_owned()));
-    let mut measured = Measured::start(stack, &variables).await?;
-    measured.warm(MORE_READS_BEFORE, MORE_ORDERS_BEFORE).await?;
+    let measured = Measured::start(stack, &variables).await?;
     measured.signal(Signal::STOP)?;
     Ok(measured)
 }
