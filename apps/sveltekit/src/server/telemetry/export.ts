@@ -16,11 +16,10 @@ import {
 	type Meter
 } from '@opentelemetry/api';
 import { getRPCMetadata, W3CTraceContextPropagator, type ExportResult } from '@opentelemetry/core';
-import { OTLPMetricExporterBase } from '@opentelemetry/exporter-metrics-otlp-http';
-import { OTLPExporterBase } from '@opentelemetry/otlp-exporter-base';
-import { ProtobufMetricsSerializer, ProtobufTraceSerializer } from '@opentelemetry/otlp-transformer';
+import { OTLPMetricExporter } from '@opentelemetry/exporter-metrics-otlp-proto';
+import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-proto';
 import { detectResources, envDetector, resourceFromAttributes, type Resource } from '@opentelemetry/resources';
-import { MeterProvider, PeriodicExportingMetricReader } from '@opentelemetry/sdk-metrics';
+import { MeterProvider, PeriodicExportingMetricReader, type ResourceMetrics } from '@opentelemetry/sdk-metrics';
 import { BasicTracerProvider, BatchSpanProcessor, type SpanProcessor } from '@opentelemetry/sdk-trace-base';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { FixedPool } from '../db/fixed-pool.ts';
@@ -33,7 +32,6 @@ import { Distributions, type Distribution } from './distribution.ts';
 import { besides, dbosBesides, instrument, PROBES, TRIAL } from './instrument.ts';
 import { CONNECTION, CONNECTION_STATE, POOL_NAME, REQUEST, RESOURCE, SECONDS, SHORT_SECONDS, WORKFLOW } from './names.ts';
 import { Limit, limited } from './sampler.ts';
-import { Sender } from './sending.ts';
 import { answerWith, measureAnswers, type Tracing } from './tracing.ts';
 
 /** Who made the spans and metrics. */
@@ -74,7 +72,7 @@ export function startExport(environment: Environment): Export {
 	if (traces) {
 		const sdk = new BasicTracerProvider({
 			resource,
-			spanProcessors: [counted(withoutTrials(new BatchSpanProcessor(new OTLPExporterBase(new Sender('traces', ProtobufTraceSerializer, complain)))))],
+			spanProcessors: [counted(withoutTrials(new BatchSpanProcessor(new Spans())))],
 			...(limit ? { sampler: limited() } : {})
 		});
 		trace.setGlobalTracerProvider(limit ? besides(sdk) : sdk);
@@ -136,9 +134,21 @@ function complain({ error }: ExportResult): void {
 	});
 }
 
-class Numbers extends OTLPMetricExporterBase {
-	constructor() {
-		super(new Sender('metrics', ProtobufMetricsSerializer, complain));
+class Spans extends OTLPTraceExporter {
+	override export(spans: Parameters<OTLPTraceExporter['export']>[0], done: (result: ExportResult) => void): void {
+		super.export(spans, (result) => {
+			complain(result);
+			done(result);
+		});
+	}
+}
+
+class Numbers extends OTLPMetricExporter {
+	override export(numbers: ResourceMetrics, done: (result: ExportResult) => void): void {
+		super.export(numbers, (result) => {
+			complain(result);
+			done(result);
+		});
 	}
 }
 
