@@ -17,11 +17,11 @@ pub(crate) const EVERY_MS: u32 = 10_000;
 pub(crate) const READ_TURNS_BEFORE: usize = 16;
 pub(crate) const ORDER_TURNS_BEFORE: usize = 23;
 /// Reads in one of them.
-pub(crate) const READS: usize = 3_000;
+pub(crate) const READS_OF_A_TURN: usize = 3_000;
 /// Twice as many as elsewhere: turns of orders scatter more than those of reads.
 const ORDER_TURNS: usize = 12;
 
-/// V8 takes a process that was held for an idle one. When it goes on, it collects everything, makes its heap small and throws compiled code away, and costs a
+/// V8 takes a process that was held for an idle one. When it goes on, it collects everything, makes its heap small and compiles much again, and costs a
 /// quarter more for some seconds, at another moment for each worker (`--trace-gc`: "Mark-Compact (reduce)"). A fleet that is at work all the time, as
 /// those are that are compared, never does that, so it is told not to. It makes its young generation small as well, and for longer, so no fleet is held
 /// for more than seconds once it has begun to be warm.
@@ -131,8 +131,8 @@ async fn held(stack: Stack, variables: &[(&str, String)]) -> Result<Measured> {
 /// Both are held before and go on after.
 async fn turns(mut off: Measured, mut on: Measured, cost: &mut Cost) -> Result<(Figures, Figures)> {
     for _ in 0..READ_TURNS_BEFORE {
-        before(&mut off, READS, 0).await?;
-        before(&mut on, READS, 0).await?;
+        before(&mut off, READS_OF_A_TURN, 0).await?;
+        before(&mut on, READS_OF_A_TURN, 0).await?;
     }
     for turn in 0..READ_TURNS {
         cost.reads.push(pair(turn, &mut off, &mut on, true).await?);

@@ -153,7 +153,7 @@ test('the SDK of DBOS makes spans of what is recorded, and is not even asked abo
 		}
 	});
 	const tracer = dbosTracer();
-	dbosBesides(tracer);
+	dbosBesides(tracer, dbosParameters());
 	// Nor does it enter contexts then.
 	expect(dbosParameters().tracingEnabled).toBe(false);
 	expect(tracer.startSpan('alone')).toBe(NO_SPAN);

@@ -7,7 +7,9 @@ use anyhow::{Context, Result};
 use super::Spread;
 use super::spread::mean_and_error;
 use crate::stacks::{Figures, ORDERS, Turn};
-use crate::telemetry::{Cost, EVERY_MS, ORDER_TURNS_BEFORE, Pair, READ_TURNS_BEFORE, READS};
+use crate::telemetry::{
+    Cost, EVERY_MS, ORDER_TURNS_BEFORE, Pair, READ_TURNS_BEFORE, READS_OF_A_TURN,
+};
 
 /// One line of each stack.
 struct Line {
@@ -111,7 +113,10 @@ pub(super) fn section(costs: &[Cost]) -> Result<String> {
         } = cost;
         for (what, pairs) in [("Reads", &cost.reads), ("Orders", &cost.orders)] {
             let by_fleets = by_fleets(pairs, cost.off.len())?;
-            writeln!(sent, "- {what} of {stack}, requests/s: {by_fleets}.")?;
+            writeln!(
+                sent,
+                "- {what} of {stack} per second, with everything on: {by_fleets}."
+            )?;
         }
         writeln!(
             sent,
@@ -125,8 +130,8 @@ pub(super) fn section(costs: &[Cost]) -> Result<String> {
 The same as above with everything on: traces as they are limited by default, metrics every {EVERY_MS} ms, the pool's metrics printed; and with nothing on. In
 each round a fleet with everything on and one with nothing on take turns, the workers of the other one held (`SIGSTOP`): what the machine does besides meets both. Time
 goes on while a fleet is held, and with it what is done by the minute: of work, it records and exports twice as much as one that is never held. They
-are warm, after {READ_TURNS_BEFORE} turns of {READS} reads and {ORDER_TURNS_BEFORE} turns of {ORDERS} orders that nobody measures: a process of Node is slower for its first
-ten thousand requests, and more so with everything on. V8 is told not to take a held process for an idle one: it would throw away compiled code when the process goes on, and
+are warm, after {READ_TURNS_BEFORE} turns of {READS_OF_A_TURN} reads and {ORDER_TURNS_BEFORE} turns of {ORDERS} orders that nobody measures: a process of Node is slower for its first
+ten thousand requests, and more so with everything on. V8 is told not to take a held process for an idle one: it would collect everything and compile much again when the process goes on, and
 cost a quarter more for some seconds. Then Postgres has vacuumed and analysed: until it has counted what is new, it reads orders in another way, and the fleet that was warmed up last was
 a quarter slower for it. The last column is the median of {pairs} such pairs of turns in {fleets} pairs of fleets, each compared in itself, with what the middle half of them lies between; for memory, of the fleets.
 

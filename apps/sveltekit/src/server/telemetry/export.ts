@@ -29,7 +29,7 @@ import { identityOf, type PoolName } from '../identity.ts';
 import { log, reason } from '../log.ts';
 import { Contexts, counted, nothingIsRecorded } from './contexts.ts';
 import { Distributions, type Distribution } from './distribution.ts';
-import { besides, dbosBesides, instrument, PROBES, TRIAL } from './instrument.ts';
+import { besides, dbosBesides, dbosParameters, instrument, PROBES, TRIAL } from './instrument.ts';
 import { CONNECTION, CONNECTION_STATE, POOL_NAME, REQUEST, RESOURCE, SECONDS, SHORT_SECONDS, WORKFLOW } from './names.ts';
 import { Limit, limited } from './sampler.ts';
 import { answerWith, measureAnswers, type Tracing } from './tracing.ts';
@@ -70,6 +70,8 @@ export function startExport(environment: Environment): Export {
 		ends.push(() => provider.shutdown());
 	}
 	if (traces) {
+		// Asked for here and not at the launch: what is missing of telemetry is no reason not to serve.
+		const dbos = limit && dbosParameters();
 		const sdk = new BasicTracerProvider({
 			resource,
 			spanProcessors: [counted(withoutTrials(new BatchSpanProcessor(new Spans())))],
@@ -78,7 +80,7 @@ export function startExport(environment: Environment): Export {
 		trace.setGlobalTracerProvider(limit ? besides(sdk) : sdk);
 		context.setGlobalContextManager(new Contexts().enable());
 		propagation.setGlobalPropagator(new W3CTraceContextPropagator());
-		answerWith({ ...openTelemetry, launched: limit ? dbosBesides : () => {} });
+		answerWith({ ...openTelemetry, launched: dbos ? (tracer) => dbosBesides(tracer, dbos) : () => {} });
 		ends.push(() => sdk.shutdown());
 		instrument(sdk, limit);
 	}
