@@ -32,6 +32,11 @@ async function withPool(max: number, work: (pool: FixedPool) => Promise<void>, m
 	await eventually(async () => expect(await databases.census()).toEqual({}));
 }
 
+/** Nothing of this process runs for so long, as if it had been suspended. */
+function hold(ms: number): void {
+	Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
+}
+
 test('a filled pool holds exactly its maximum, under its own name', () =>
 	withPool(
 		4,
@@ -110,6 +115,16 @@ test('connections that a network has forgotten are found, idle or at work, and r
 	await pool.close();
 	await eventually(async () => expect(await databases.census()).toEqual({}));
 });
+
+test('a process that was held while it waited for signs of life keeps its connections', () =>
+	withPool(3, async (pool) => {
+		pool.test();
+		hold(1_500);
+		await new Promise((resolve) => setImmediate(resolve));
+		const asked = await Promise.all([1, 2, 3].map(() => pool.query('SELECT pg_backend_pid()')));
+		expect(asked).toHaveLength(3);
+		expect(pool.totals()).toEqual({ opened: 3, closed: 0 });
+	}));
 
 test('a test of a connection at work waits for it and is nothing to its transaction', () =>
 	withPool(1, async (pool) => {

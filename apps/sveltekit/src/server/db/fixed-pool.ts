@@ -156,12 +156,19 @@ export class FixedPool extends pg.Pool {
 			if (this.#tested.has(client)) continue;
 			this.#tested.add(client);
 			const limit = this.#lent.has(client) ? this.#statementTimeoutMs + TEST_TIMEOUT_MS : TEST_TIMEOUT_MS;
+			let living = false;
 			const lost = setTimeout(() => {
-				log.warn('connection without a sign of life, closing it', { pool: this.#name, within_ms: limit });
-				// Not `end`, which would wait for the other side. Whoever waits for an answer is told that the connection has ended.
-				client.connection.stream.destroy();
+				// A process that was held, or at work on one thing for too long, comes to its timers before it reads what has arrived
+				// meanwhile. It has read all of it by the time of an immediate.
+				setImmediate(() => {
+					if (living) return;
+					log.warn('connection without a sign of life, closing it', { pool: this.#name, within_ms: limit });
+					// Not `end`, which would wait for the other side. Whoever waits for an answer is told that the connection has ended.
+					client.connection.stream.destroy();
+				});
 			}, limit).unref();
 			const answered = () => {
+				living = true;
 				clearTimeout(lost);
 				this.#tested.delete(client);
 			};
