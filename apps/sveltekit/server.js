@@ -5,6 +5,7 @@
 import { DrainingServer } from './http-drain.js';
 import cluster from 'node:cluster';
 import process from 'node:process';
+import { setFlagsFromString } from 'node:v8';
 
 /** @import { Worker } from './src/server/worker.ts' */
 
@@ -16,6 +17,10 @@ const CLOSING_MS = 2_000;
 
 /** A standard error that takes longer than this is not going to take the message. */
 const WRITING_MS = 1_000;
+
+// How much V8 lets its old generation grow before it collects all of it again: to three times of what it keeps. By default it did so
+// every 45 MB that a worker under load allocated, which was a tenth of the processor time of its reads.
+setFlagsFromString('--heap-growing-percent=200');
 
 /** Taken out of the environment at once: they mean this process and none of its children. */
 const handedDown = takeListenFds(process.env);
